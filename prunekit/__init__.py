@@ -1,0 +1,3 @@
+"""Structured pruning and early exits for transformers."""
+
+__version__ = "0.1.0"

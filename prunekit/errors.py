@@ -1,0 +1,55 @@
+"""Errors that a person can act on.
+
+The command line prints these without a traceback and ends with :attr:`PrunekitError.exit_code`.
+"""
+
+from __future__ import annotations
+
+
+class PrunekitError(Exception):
+    """Something the user can mend.
+
+    Args:
+        message: what is wrong, and where (file, line, key, or tensor and shapes).
+        mend: what would mend it; printed on a line of its own.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, mend: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return self.message if self.mend is None else f"{self.message}\n  {self.mend}"
+
+
+class RecipeError(PrunekitError):
+    """A recipe or an override that cannot be followed."""
+
+
+class DataError(PrunekitError):
+    """Data that cannot be read or does not fit the task."""
+
+
+class BudgetError(PrunekitError):
+    """A target that the model cannot meet."""
+
+
+class UnsupportedModelError(PrunekitError):
+    """A model whose structure prunekit does not know how to change."""
+
+
+class CheckpointError(PrunekitError):
+    """A model folder that cannot be read or written."""
+
+
+class TrainingError(PrunekitError):
+    """Training that cannot go on, e.g. because the loss became NaN."""
+
+    exit_code = 3
+
+
+class RunError(PrunekitError):
+    """A run folder that cannot be used as asked."""

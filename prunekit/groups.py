@@ -1,0 +1,139 @@
+"""Groups of interchangeable units, and how they are cut out of a model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Where the activations of a group's units can be seen.
+
+    Unit ``u`` owns positions ``[u * width, (u + 1) * width)`` of dimension ``dim`` of the first input, or
+    the output, of ``module``. A multiplication of these activations by one factor a unit, equal to 1, is
+    the gate whose derivative is the first-order Taylor importance.
+    """
+
+    module: nn.Module
+    side: Literal["input", "output"] = "input"
+    dim: int = -1
+    width: int = 1
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A dimension of a parameter that a group's units own.
+
+    Unit ``u`` owns positions ``[u * width, (u + 1) * width)`` of dimension ``dim``.
+    """
+
+    module: nn.Module
+    parameter: str
+    dim: int
+    width: int = 1
+
+    @property
+    def tensor(self) -> Tensor:
+        """The parameter as it is now."""
+        return getattr(self.module, self.parameter)
+
+    def positions(self, units: Tensor) -> Tensor:
+        """Positions along ``dim`` of the given units, in order: int64 ``[len(units) * width]``."""
+        return (units[:, None] * self.width + torch.arange(self.width, device=units.device)).flatten()
+
+    def per_unit(self, values: Tensor, size: int) -> Tensor:
+        """Sum a tensor of the parameter's shape over everything but the units: ``[size]``."""
+        return values.movedim(self.dim, 0).reshape(size, -1).sum(dim=1)
+
+
+class Group(ABC):
+    """The interchangeable units of one place of a model.
+
+    Attributes:
+        name: unique in the model, e.g. ``"layers.3.heads"``.
+        granularity: the registered name of the granularity that found it.
+        layer: index of the layer (0-based), or ``None`` for what the layers share.
+        size: units there are now.
+        initial_size: units there were before pruning began.
+        ordered: the units rank themselves (singular values), and only the first ones can be kept.
+        gates: where the units' activations can be seen.
+        slices: what parameters the units own.
+    """
+
+    ordered: bool = False
+
+    def __init__(
+        self,
+        name: str,
+        granularity: str,
+        size: int,
+        *,
+        layer: int | None = None,
+        gates: Sequence[Gate] = (),
+        slices: Sequence[Slice] = (),
+    ) -> None:
+        self.name = name
+        self.granularity = granularity
+        self.layer = layer
+        self.size = size
+        self.initial_size = size
+        self.gates = tuple(gates)
+        self.slices = tuple(slices)
+
+    @abstractmethod
+    def keep(self, indices: Tensor) -> None:
+        """Slim in place to the units at ``indices`` (ascending int64, none twice, at least one)."""
+
+    def intrinsic_importance(self) -> Tensor | None:
+        """Importance the units have by themselves, float ``[size]``; ``None`` where a scorer decides."""
+        return None
+
+    @property
+    def unit_parameters(self) -> int:
+        """Parameters that one unit owns, at the present sizes of all groups."""
+        return sum(s.tensor.numel() // s.tensor.shape[s.dim] * s.width for s in self.slices)
+
+    def checked(self, indices: Tensor) -> Tensor:
+        """``indices`` as a valid keep-set, or ``ValueError`` saying what is wrong with it."""
+        indices = torch.as_tensor(indices, dtype=torch.int64).cpu().flatten()
+        if indices.numel() == 0:
+            raise ValueError(f"{self.name}: a group keeps at least one of its {self.size} units")
+        if int(indices.min()) < 0 or int(indices.max()) >= self.size:
+            raise ValueError(f"{self.name}: keep-set {indices.tolist()} is outside 0..{self.size - 1}")
+        if not bool((indices[1:] > indices[:-1]).all()):
+            raise ValueError(f"{self.name}: keep-set must be ascending, without repeats")
+        if self.ordered and int(indices[-1]) != indices.numel() - 1:
+            raise ValueError(f"{self.name}: its units are ordered, so only the first ones can be kept")
+        return indices
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, size={self.size}/{self.initial_size})"
+
+
+def cut(piece: Slice, indices: Tensor) -> None:
+    """Replace a slice's parameter by its part for the units at ``indices``; the module's sizes follow."""
+    old = piece.tensor
+    new = old.detach().index_select(piece.dim, piece.positions(indices).to(old.device)).clone()
+    setattr(piece.module, piece.parameter, nn.Parameter(new, requires_grad=old.requires_grad))
+    module = piece.module
+    if isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+
+
+class SlicedGroup(Group):
+    """A group whose units are rows and columns of parameters: keeping is index selection.
+
+    Example: the heads of a layer own rows of Q, K and V and columns of the output matrix.
+    """
+
+    def keep(self, indices: Tensor) -> None:
+        indices = self.checked(indices)
+        for piece in self.slices:
+            cut(piece, indices)
+        self.size = indices.numel()

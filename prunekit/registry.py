@@ -1,0 +1,141 @@
+"""Named parts, open to other packages.
+
+Each family of parts (scorers, granularities, ...) has one :class:`Registry`. Its built-in modules are
+imported on the first look-up, never at ``import prunekit``; other packages add parts through the entry
+point group ``prunekit.<folder>``; a part may also be named by its import path, ``package.module:Class``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar
+
+from .errors import RecipeError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered part, as ``prunekit list`` shows it."""
+
+    name: str
+    summary: str
+    origin: str
+
+
+class Registry(Generic[T]):
+    """Parts of one kind by name.
+
+    Args:
+        kind: what one part is called in messages, e.g. ``"scorer"``.
+        base: the class every part derives from.
+        package: the package whose modules hold the built-in parts; also the entry-point group.
+    """
+
+    def __init__(self, kind: str, base: type[T], package: str) -> None:
+        self.kind = kind
+        self.base = base
+        self.package = package
+        self._parts: dict[str, type[T]] = {}
+        self._loaded = False
+
+    def register(self, name: str) -> Callable[[type[T]], type[T]]:
+        """Class decorator: make the class available under ``name``."""
+
+        def add(part: type[T]) -> type[T]:
+            known = self._parts.get(name)
+            if known is not None and (known.__module__, known.__qualname__) != (
+                part.__module__,
+                part.__qualname__,
+            ):
+                raise ValueError(f"{self.kind} {name!r} is already registered by {known.__module__}.{known.__qualname__}")
+            self._parts[name] = part
+            return part
+
+        return add
+
+    def get(self, name: str) -> type[T]:
+        """The class registered under ``name``, or named by the import path ``module:Class``."""
+        if ":" in name:
+            return self._import(name)
+        self._load()
+        try:
+            return self._parts[name]
+        except KeyError:
+            close = difflib.get_close_matches(name, self._parts, n=1)
+            guess = f"did you mean {close[0]!r}? " if close else ""
+            raise RecipeError(
+                f"unknown {self.kind} {name!r}",
+                f"{guess}known: {', '.join(sorted(self._parts))}; or an import path 'package.module:Class'",
+            ) from None
+
+    def build(self, spec: str | Mapping[str, Any] | T, **defaults: Any) -> T:
+        """Make a part from a name, a mapping with ``name`` and constructor arguments, or pass an instance on."""
+        if isinstance(spec, self.base):
+            return spec
+        if isinstance(spec, str):
+            name, arguments = spec, {}
+        elif isinstance(spec, Mapping) and isinstance(spec.get("name"), str):
+            name, arguments = spec["name"], {k: v for k, v in spec.items() if k != "name"}
+        else:
+            raise RecipeError(
+                f"a {self.kind} is a name, a mapping with 'name', or a {self.base.__name__} object, not {spec!r}"
+            )
+        part = self.get(name)
+        self._check_arguments(name, part, arguments)
+        return part(**{**defaults, **arguments})
+
+    def names(self) -> list[str]:
+        """All registered names, sorted."""
+        self._load()
+        return sorted(self._parts)
+
+    def entries(self) -> list[Entry]:
+        """Every part with its one-line summary and the module it comes from."""
+        self._load()
+        return [
+            Entry(name, (inspect.getdoc(part) or "").split("\n", 1)[0], part.__module__)
+            for name, part in sorted(self._parts.items())
+        ]
+
+    def _check_arguments(self, name: str, part: type[T], arguments: Mapping[str, Any]) -> None:
+        parameters = inspect.signature(part).parameters
+        if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            return
+        for key in arguments:
+            if key not in parameters:
+                close = difflib.get_close_matches(key, parameters, n=1)
+                guess = f"did you mean {close[0]!r}? " if close else ""
+                raise RecipeError(
+                    f"{self.kind} {name!r} has no argument {key!r}",
+                    f"{guess}it takes: {', '.join(parameters) or 'nothing'}",
+                )
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        package = importlib.import_module(self.package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self.package}.{module.name}")
+        for point in entry_points(group=self.package):
+            part = point.load()
+            if point.name not in self._parts:
+                self._parts[point.name] = part
+
+    def _import(self, path: str) -> type[T]:
+        module_name, _, attribute = path.partition(":")
+        try:
+            part = getattr(importlib.import_module(module_name), attribute)
+        except (ImportError, AttributeError) as error:
+            raise RecipeError(f"cannot import {self.kind} {path!r}: {error}") from error
+        if not (isinstance(part, type) and issubclass(part, self.base)):
+            raise RecipeError(f"{path!r} is not a {self.kind}: it does not derive from {self.base.__name__}")
+        return part

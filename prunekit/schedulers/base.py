@@ -1,0 +1,13 @@
+"""The contract of a scheduler."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+
+class Scheduler(ABC):
+    """Says which fraction of the way from the initial sizes to the target a step has come."""
+
+    @abstractmethod
+    def fraction(self, step: int, steps: int) -> float:
+        """Fraction in [0, 1] after ``step`` of ``steps`` (1-based); never falls, and is 1.0 at the last."""

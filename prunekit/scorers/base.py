@@ -1,0 +1,44 @@
+"""The contract of a scorer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..groups import Group
+
+Batch = Mapping[str, Any]
+Loss = Callable[[nn.Module, Any], Tensor]
+
+
+class Scorer(ABC):
+    """Gives every unit of every group its importance; larger is worth more.
+
+    Attributes:
+        needs_data: whether :meth:`score` reads ``batches`` and ``loss``.
+    """
+
+    needs_data: bool = True
+
+    @abstractmethod
+    def score(
+        self, model: nn.Module, groups: Sequence[Group], batches: Iterable[Any], loss: Loss | None
+    ) -> dict[str, Tensor]:
+        """Importance of every unit: group name -> float32 ``[group.size]`` on the CPU, all finite, >= 0.
+
+        Args:
+            model: in any mode; scored in evaluation mode (dropout off) and left as it was.
+            groups: the groups to score.
+            batches: what ``loss`` takes, one after another.
+            loss: ``loss(model, batch)`` gives a scalar, or one loss for every exit, ``[E]``.
+        """
+
+    @abstractmethod
+    def __call__(self, group: Any, **kwargs: Any) -> Tensor | None:
+        """torch-pruning's ``Importance``: the score of each channel of one of its groups.
+
+        Scorers that need gradients read ``.grad`` of the group's parameters, as torch-pruning's own do.
+        """
