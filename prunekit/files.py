@@ -1,0 +1,101 @@
+"""The one way to write a file: under a temporary name beside it, synced, then renamed.
+
+A reader sees the old file or the new one, never half of one, whenever the writer is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import RunError
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
+    """Write ``data`` to ``path`` atomically; folders on the way are made.
+
+    Raises:
+        RunError: the folder cannot be written (read-only, full disk); what was there is untouched.
+    """
+    return write_with(path, lambda stream: stream.write(data))
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Write ``text`` as UTF-8 atomically."""
+    return write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: str | os.PathLike[str], value: Any, indent: int | None = 2) -> Path:
+    """Write ``value`` as strict JSON atomically; not-a-number and infinity become null.
+
+    NumPy and torch scalars and arrays become numbers and lists, paths become strings.
+    """
+    return write_text(
+        path, json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+    )
+
+
+def write_with(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]) -> Path:
+    """Atomically write what ``write`` puts into the binary stream it is given."""
+    target = Path(path)
+    temporary: str | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+        with os.fdopen(handle, "wb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        # mkstemp makes files private; a report is as readable as any other new file.
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+        temporary = None
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise RunError(
+            f"cannot write {target}: {error.strerror or error}",
+            "make room or give a folder that can be written; what was there before is untouched",
+        ) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+    return target
+
+
+def plain(value: Any) -> Any:
+    """``value`` as what JSON can hold: dicts with string keys, lists, strings, finite numbers, booleans, null."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):  # NumPy arrays and scalars, torch tensors
+        return plain(value.tolist())
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON: {value!r}")
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable, where the system lets a folder be opened."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
