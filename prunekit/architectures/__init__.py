@@ -2,10 +2,68 @@
 
 from __future__ import annotations
 
+from torch import nn
+
+from ..errors import UnsupportedModelError
 from ..registry import Registry
-from .base import Architecture
+from .base import Architecture, AttentionParts, FeedForwardParts, select_rows
+from .embedding import FactorizedEmbedding, singular_values, truncated_svd
+from .shape import LayerShape, ModelShape, apply_shape, read_shape
 
 registry: Registry[Architecture] = Registry("architecture", Architecture, "prunekit.architectures")
 register = registry.register
 
-__all__ = ["Architecture", "register", "registry"]
+
+def backbone_of(model: nn.Module) -> nn.Module:
+    """The bare encoder or decoder inside a task model; the model itself where there is no task model."""
+    inner = getattr(model, "base_model", model)
+    return model if inner is model else backbone_of(inner)
+
+
+def architecture_of(model: nn.Module) -> Architecture:
+    """The adapter of a model's family, by its configuration's ``model_type``.
+
+    Raises:
+        UnsupportedModelError: no registered family has this type.
+    """
+    model_type = getattr(getattr(backbone_of(model), "config", None), "model_type", None)
+    known = []
+    for name in registry.names():
+        part = registry.get(name)
+        if model_type in part.model_types:
+            return part()
+        known.extend(part.model_types)
+    what = f"model type {model_type!r}" if model_type else f"{type(model).__name__}, which has no configuration,"
+    raise UnsupportedModelError(
+        f"{what} belongs to no registered architecture (known: {', '.join(sorted(known))})",
+        "register an Architecture for it, or use the granularity 'channels', which traces any module",
+    )
+
+
+def shape_of(model: nn.Module) -> ModelShape:
+    """The present sizes of a model's backbone."""
+    return read_shape(architecture_of(model), backbone_of(model))
+
+
+def reshape(model: nn.Module, shape: ModelShape) -> None:
+    """Narrow a model's backbone to ``shape`` in place (first units stay; a new rank starts random)."""
+    apply_shape(architecture_of(model), backbone_of(model), shape)
+
+
+__all__ = [
+    "Architecture",
+    "AttentionParts",
+    "FactorizedEmbedding",
+    "FeedForwardParts",
+    "LayerShape",
+    "ModelShape",
+    "architecture_of",
+    "backbone_of",
+    "register",
+    "registry",
+    "reshape",
+    "select_rows",
+    "shape_of",
+    "singular_values",
+    "truncated_svd",
+]

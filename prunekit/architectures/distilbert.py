@@ -1,0 +1,45 @@
+"""DistilBERT."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from transformers.masking_utils import create_bidirectional_mask
+
+from . import register
+from .base import Architecture, AttentionParts, Context, FeedForwardParts
+
+
+@register("distilbert")
+class DistilBert(Architecture):
+    """DistilBERT: BERT's layers under other names, no segment embeddings."""
+
+    model_types = ("distilbert",)
+
+    def layers(self, backbone: nn.Module) -> nn.ModuleList:
+        return backbone.transformer.layer
+
+    def attention(self, layer: nn.Module) -> AttentionParts:
+        inner = layer.attention
+        return AttentionParts(inner.q_lin, inner.k_lin, inner.v_lin, inner.out_lin, inner.attention_head_size)
+
+    def feed_forward(self, layer: nn.Module) -> FeedForwardParts:
+        return FeedForwardParts((layer.ffn.lin1,), layer.ffn.lin2)
+
+    def word_embeddings(self, backbone: nn.Module) -> tuple[nn.Module, str]:
+        return backbone.embeddings, "word_embeddings"
+
+    def embed(
+        self, backbone: nn.Module, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None
+    ) -> tuple[Tensor, Context]:
+        hidden = backbone.embeddings(input_ids)
+        mask = create_bidirectional_mask(
+            config=backbone.config, inputs_embeds=hidden, attention_mask=attention_mask
+        )
+        return hidden, {"attention_mask": mask}
+
+    def sync(self, layer: nn.Module) -> None:
+        layer.attention.n_heads = self.attention(layer).num_attention_heads
+
+    def truncate(self, backbone: nn.Module, num_layers: int) -> None:
+        del self.layers(backbone)[num_layers:]
+        backbone.config.n_layers = num_layers

@@ -1,0 +1,87 @@
+"""A word embedding in two factors, and the truncated SVD that makes it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class FactorizedEmbedding(nn.Module):
+    """Word embedding as ``(V x R)(R x H)`` without bias (COST-EFF, Eq. 1).
+
+    Args:
+        vocab_size: V, rows of the first factor.
+        rank: R.
+        embedding_size: H, columns of the second factor.
+        padding_idx: as in ``nn.Embedding``.
+    """
+
+    def __init__(
+        self, vocab_size: int, rank: int, embedding_size: int, padding_idx: int | None = None
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, rank, padding_idx=padding_idx)
+        self.projection = nn.Linear(rank, embedding_size, bias=False)
+
+    @property
+    def rank(self) -> int:
+        """R."""
+        return self.projection.in_features
+
+    @property
+    def weight(self) -> Tensor:
+        """The product of the factors, ``[V, H]``."""
+        return self.embedding.weight @ self.projection.weight.T
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """int64 ``[...]`` -> ``[..., H]``."""
+        return self.projection(self.embedding(input_ids))
+
+    @classmethod
+    def from_weight(cls, weight: Tensor, rank: int, padding_idx: int | None = None) -> FactorizedEmbedding:
+        """The best approximation of ``weight`` ``[V, H]`` of the given rank (Eckart-Young)."""
+        first, second = truncated_svd(weight, rank)
+        new = cls(weight.shape[0], rank, weight.shape[1], padding_idx)
+        new.to(device=weight.device, dtype=weight.dtype)
+        with torch.no_grad():
+            new.embedding.weight.copy_(first)
+            new.projection.weight.copy_(second.T)
+        return new
+
+
+def _eigen(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared singular values, largest first, and right singular vectors of ``weight`` ``[M, N]``, M >= N.
+
+    From the N x N Gram matrix in float64: a full SVD would form an M x M matrix, for a vocabulary of
+    30,522 over 7 GB.
+    """
+    doubled = weight.detach().to(torch.float64)
+    values, vectors = torch.linalg.eigh(doubled.T @ doubled)
+    return values.flip(0).clamp_min(0), vectors.flip(1)
+
+
+def singular_values(weight: Tensor) -> Tensor:
+    """Singular values of ``[V, H]``, largest first, float64 ``[min(V, H)]``."""
+    tall = weight if weight.shape[0] >= weight.shape[1] else weight.T
+    return _eigen(tall)[0].sqrt()
+
+
+def truncated_svd(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Factors ``U S`` ``[V, R]`` and ``Vt`` ``[R, H]`` of the best rank-R approximation of ``[V, H]``.
+
+    Raises:
+        ValueError: rank outside 1..min(V, H).
+    """
+    full = min(weight.shape)
+    if not 1 <= rank <= full:
+        raise ValueError(f"rank {rank} is outside 1..{full} for an embedding of shape {tuple(weight.shape)}")
+    doubled = weight.detach().to(torch.float64)
+    if weight.shape[0] >= weight.shape[1]:
+        basis = _eigen(weight)[1][:, :rank]
+        first, second = doubled @ basis, basis.T
+    else:
+        basis = _eigen(weight.T)[1][:, :rank]
+        scaled = basis.T @ doubled
+        norms = scaled.norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
+        first, second = basis * norms, scaled / norms[:, None]
+    return first.to(weight.dtype), second.to(weight.dtype)

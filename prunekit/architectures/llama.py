@@ -1,0 +1,45 @@
+"""Llama-type decoders."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers.masking_utils import create_causal_mask
+
+from . import register
+from .base import Architecture, AttentionParts, Context, FeedForwardParts
+
+
+@register("llama")
+class Llama(Architecture):
+    """Llama and Mistral: pre-norm decoder, rotary positions, grouped queries, gated FFN."""
+
+    model_types = ("llama", "mistral")
+
+    def layers(self, backbone: nn.Module) -> nn.ModuleList:
+        return backbone.layers
+
+    def attention(self, layer: nn.Module) -> AttentionParts:
+        inner = layer.self_attn
+        return AttentionParts(inner.q_proj, inner.k_proj, inner.v_proj, inner.o_proj, inner.head_dim)
+
+    def feed_forward(self, layer: nn.Module) -> FeedForwardParts:
+        return FeedForwardParts((layer.mlp.gate_proj, layer.mlp.up_proj), layer.mlp.down_proj)
+
+    def word_embeddings(self, backbone: nn.Module) -> tuple[nn.Module, str]:
+        return backbone, "embed_tokens"
+
+    def embed(
+        self, backbone: nn.Module, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None
+    ) -> tuple[Tensor, Context]:
+        hidden = backbone.embed_tokens(input_ids)
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
+        mask = create_causal_mask(
+            config=backbone.config,
+            inputs_embeds=hidden,
+            attention_mask=attention_mask,
+            past_key_values=None,
+            position_ids=positions,
+        )
+        rotary = backbone.rotary_emb(hidden, position_ids=positions)
+        return hidden, {"attention_mask": mask, "position_embeddings": rotary, "position_ids": positions}

@@ -1,0 +1,76 @@
+"""The rank of the word embedding."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ..architectures import (
+    Architecture,
+    FactorizedEmbedding,
+    architecture_of,
+    backbone_of,
+    singular_values,
+)
+from ..errors import UnsupportedModelError
+from ..groups import Group
+from . import register
+from .base import Granularity
+
+
+class RankGroup(Group):
+    """The ranks of a word embedding, ordered by their singular values."""
+
+    ordered = True
+
+    def __init__(self, architecture: Architecture, backbone: nn.Module) -> None:
+        self._owner, self._attribute = architecture.word_embeddings(backbone)
+        words = self.words
+        size = words.rank if isinstance(words, FactorizedEmbedding) else min(words.weight.shape)
+        super().__init__("embeddings.rank", "rank", size)
+        if isinstance(words, FactorizedEmbedding):
+            self.initial_size = min(words.embedding.num_embeddings, words.projection.out_features)
+
+    @property
+    def words(self) -> nn.Embedding | FactorizedEmbedding:
+        """The word embedding as it is now."""
+        return getattr(self._owner, self._attribute)
+
+    @property
+    def unit_parameters(self) -> int:
+        """A rank owns a column of the first factor and a row of the second."""
+        return sum(self.words.weight.shape)
+
+    def intrinsic_importance(self) -> Tensor:
+        """Singular values of the embedding as it is now, float32 ``[size]``, largest first."""
+        return singular_values(self.words.weight)[: self.size].float().cpu()
+
+    def keep(self, indices: Tensor) -> None:
+        """Truncate to the first ``len(indices)`` singular directions of the embedding as it is now."""
+        rank = self.checked(indices).numel()
+        if rank == self.size:
+            return
+        words = self.words
+        inner = words.embedding if isinstance(words, FactorizedEmbedding) else words
+        new = FactorizedEmbedding.from_weight(words.weight, rank, inner.padding_idx)
+        new.train(words.training).requires_grad_(inner.weight.requires_grad)
+        setattr(self._owner, self._attribute, new)
+        self.size = rank
+
+
+@register("rank")
+class EmbeddingRank(Granularity):
+    """Rank of the word embedding, by truncated SVD: V x H becomes (V x R)(R x H).
+
+    The units are singular directions and rank themselves by singular value, so a scorer is not asked
+    (COST-EFF, Eq. 1; Eckart and Young, 1936).
+    """
+
+    def groups(self, model: nn.Module) -> list[Group]:
+        config = getattr(model, "config", None)
+        output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+        if output is not None and getattr(config, "tie_word_embeddings", False):
+            raise UnsupportedModelError(
+                "the word embedding is tied to the output matrix, so it cannot be factorised alone",
+                "untie them (config.tie_word_embeddings = False) or leave the granularity 'rank' out",
+            )
+        return [RankGroup(architecture_of(model), backbone_of(model))]
