@@ -1,0 +1,260 @@
+"""A transformer with a classifier on several layers: one forward for training and for serving."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers import AutoModel, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from ..architectures import ModelShape, architecture_of, reshape, select_rows, shape_of
+from .config import MultiExitConfig
+from .equilibrium import scale_gradient
+from .heads import ExitHead, HeadKind, Reads
+from .policies import ExitPolicy
+from .policies import registry as policies
+
+
+@dataclass
+class MultiExitOutput(ModelOutput):
+    """What a multi-exit model returns.
+
+    Attributes:
+        loss: with labels, the mean over the exits of the cross-entropy.
+        logits: ``[B, C]``, of the exit each example took.
+        exit_logits: ``[E, B, C]`` where every exit was computed, else ``None``.
+        exit_layer: int64 ``[B]``, layer (from 1) at which each example left.
+        hidden_states: embedding output and every layer's, ``L + 1`` tensors ``[B, T, H]``, if asked for.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    exit_logits: Tensor | None = None
+    exit_layer: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+
+
+class MultiExitForSequenceClassification(PreTrainedModel):
+    """A transformer that classifies at several layers and lets easy inputs leave early (COST-EFF, section 3.3).
+
+    In training, without a policy, or with ``all_exits=True``, every exit is computed. In evaluation with a
+    policy, each example leaves at its own exit and the batch shrinks; what leaves, and with which answer,
+    is the same as one example at a time.
+
+    Attributes:
+        gradient_equilibrium: while true, the gradient reaching a layer is the mean, not the sum, over the
+            exits behind it (COST-EFF, Eq. 3): scaled identities, one backward pass.
+    """
+
+    config_class = MultiExitConfig
+    base_model_prefix = "backbone"
+    main_input_name = "input_ids"
+    _supports_sdpa = True
+    _supports_attention_backend = True
+    supports_gradient_checkpointing = False
+
+    def __init__(self, config: MultiExitConfig, backbone: PreTrainedModel | None = None) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.backbone = _fresh_backbone(config) if backbone is None else backbone
+        self._architecture = architecture_of(self.backbone)
+        self.exits = nn.ModuleList(
+            ExitHead(
+                config.hidden_size,
+                config.num_labels,
+                kind=config.exit_head,
+                reads=config.exit_reads,
+                dropout=config.exit_dropout,
+                initializer_range=getattr(config.backbone, "initializer_range", 0.02),
+            )
+            for _ in config.exit_layers
+        )
+        self.gradient_equilibrium = False
+        self.set_exit_policy(config.exit_policy)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """The backbone and the heads draw their own weights; a checkpoint that lacks a head gets a fresh one."""
+        if isinstance(module, ExitHead):
+            module.reset_parameters()
+
+    @classmethod
+    def from_backbone(
+        cls,
+        backbone: PreTrainedModel,
+        *,
+        num_labels: int = 2,
+        exit_layers: Literal["all", "last"] | Sequence[int] = "all",
+        head: HeadKind = "linear",
+        reads: Reads = "first",
+        dropout: float = 0.1,
+        label_names: Sequence[str] | None = None,
+    ) -> MultiExitForSequenceClassification:
+        """Put exits on a bare encoder or decoder (``AutoModel``), which becomes part of the new model.
+
+        Layers behind the last exit are dropped, and so is the backbone's own pooler.
+
+        Raises:
+            UnsupportedModelError: the backbone's family has no registered architecture.
+            ValueError: ``exit_layers`` names a layer that is not there.
+        """
+        architecture = architecture_of(backbone)
+        depth = len(architecture.layers(backbone))
+        layers = exit_layer_numbers(exit_layers, depth)
+        if layers[-1] < depth:
+            architecture.truncate(backbone, layers[-1])
+        if getattr(backbone, "pooler", None) is not None:
+            backbone.pooler = None
+        names = list(label_names) if label_names is not None else [f"LABEL_{i}" for i in range(num_labels)]
+        config = MultiExitConfig(
+            backbone=backbone.config,
+            # A configuration hands its attention down to its parts, so it must be given, or it would reset theirs.
+            attn_implementation=backbone.config._attn_implementation,
+            shape=shape_of(backbone).to_dict(),
+            exit_layers=layers,
+            exit_head=head,
+            exit_reads=reads,
+            exit_dropout=dropout,
+            num_labels=len(names),
+            id2label=dict(enumerate(names)),
+            label2id={name: i for i, name in enumerate(names)},
+        )
+        return cls(config, backbone)
+
+    def set_exit_policy(self, spec: str | dict[str, Any] | None) -> None:
+        """Use a policy at inference from now on (stored in the configuration); ``None``: all layers, always."""
+        self._policy: ExitPolicy | None = None if spec is None else policies.build(spec)
+        self.config.exit_policy = {"name": spec} if isinstance(spec, str) else spec
+
+    def refresh_config(self) -> None:
+        """Write the backbone's present sizes into the configuration; saving does it by itself."""
+        self.config.shape = shape_of(self.backbone).to_dict()
+
+    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
+        """As in transformers, with the present sizes in ``config.json``."""
+        self.refresh_config()
+        super().save_pretrained(save_directory, **kwargs)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The word embedding."""
+        return self.backbone.get_input_embeddings()
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        all_exits: bool | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs: Any,
+    ) -> MultiExitOutput:
+        """Classify.
+
+        Args:
+            input_ids: int64 ``[B, T]``.
+            attention_mask: 1 for tokens, 0 for padding, ``[B, T]``; default: no padding.
+            token_type_ids: int64 ``[B, T]``, for families that have segments.
+            labels: int64 ``[B]``; gives a loss, for which every exit is computed.
+            all_exits: compute every exit (``True``) or let examples leave (``False``); default: leave in
+                evaluation where there is a policy and no labels.
+            output_hidden_states: also return hidden states; every exit is computed.
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        if all_exits is None:
+            all_exits = self.training or self._policy is None or labels is not None
+        hidden, context = self._architecture.embed(self.backbone, input_ids, attention_mask, token_type_ids)
+        if not (all_exits or output_hidden_states):
+            return self._leave_early(hidden, context, attention_mask)
+        exit_logits, states = self._all_exits(hidden, context, attention_mask)
+        loss = None
+        if labels is not None:
+            loss = torch.stack([cross_entropy(logits.float(), labels) for logits in exit_logits]).mean()
+        return MultiExitOutput(
+            loss=loss,
+            logits=exit_logits[-1],
+            exit_logits=exit_logits,
+            exit_layer=torch.full_like(input_ids[:, 0], self.config.exit_layers[-1]),
+            hidden_states=tuple(states) if output_hidden_states else None,
+        )
+
+    def _all_exits(
+        self, hidden: Tensor, context: dict[str, Any], mask: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        numbers = self.config.exit_layers
+        heads = dict(zip(numbers, self.exits, strict=True))
+        # behind[k]: exits on layer k or deeper, whose gradients meet in layer k.
+        behind = [sum(n >= k for n in numbers) for k in range(numbers[-1] + 1)]
+        states, logits = [hidden], []
+        for k, layer in enumerate(self._architecture.layers(self.backbone), 1):
+            if self.gradient_equilibrium and k > 1:
+                hidden = scale_gradient(hidden, behind[k])
+            hidden = self._architecture.run_layer(layer, hidden, context)
+            states.append(hidden)
+            if self.gradient_equilibrium:
+                hidden = scale_gradient(hidden, 1 / behind[k])
+            if k in heads:
+                logits.append(heads[k](hidden, mask))
+        return torch.stack(logits), states
+
+    def _leave_early(self, hidden: Tensor, context: dict[str, Any], mask: Tensor) -> MultiExitOutput:
+        if self._policy is None:
+            raise ValueError("examples leave early only with an exit policy: call set_exit_policy first")
+        numbers = self.config.exit_layers
+        size = hidden.shape[0]
+        alive = torch.arange(size, device=hidden.device)
+        history: Tensor | None = None
+        taken = torch.full((size,), numbers[-1], dtype=torch.int64, device=hidden.device)
+        answers = hidden.new_empty((size, self.num_labels))
+        index = 0
+        for number, layer in enumerate(self._architecture.layers(self.backbone), 1):
+            hidden = self._architecture.run_layer(layer, hidden, context)
+            if number != numbers[index]:
+                continue
+            logits = self.exits[index](hidden, mask)
+            answers = answers.to(logits.dtype)
+            answers[alive] = logits
+            if number == numbers[-1]:
+                break
+            history = logits[None] if history is None else torch.cat([history, logits[None]])
+            leaving = self._policy.leaves(history, index)
+            taken[alive[leaving]] = number
+            index += 1
+            if bool(leaving.any()):
+                stay = (~leaving).nonzero().flatten()
+                if stay.numel() == 0:
+                    break
+                context = select_rows(context, stay, alive.numel())
+                hidden, mask, history, alive = hidden[stay], mask[stay], history[:, stay], alive[stay]
+        return MultiExitOutput(logits=answers, exit_layer=taken)
+
+
+def exit_layer_numbers(layers: Literal["all", "last"] | Sequence[int], depth: int) -> list[int]:
+    """Layers with an exit, counted from 1, ascending.
+
+    Raises:
+        ValueError: a layer outside ``1..depth``, none, or one twice.
+    """
+    if layers == "all":
+        return list(range(1, depth + 1))
+    if layers == "last":
+        return [depth]
+    numbers = sorted(int(n) for n in layers)
+    if not numbers or numbers[0] < 1 or numbers[-1] > depth or len(set(numbers)) < len(numbers):
+        raise ValueError(f"exit layers {list(layers)} are not distinct layers in 1..{depth}")
+    return numbers
+
+
+def _fresh_backbone(config: MultiExitConfig) -> PreTrainedModel:
+    backbone = AutoModel.from_config(config.backbone)
+    if getattr(backbone, "pooler", None) is not None:
+        backbone.pooler = None
+    if config.shape is not None:
+        reshape(backbone, ModelShape.from_dict(config.shape))
+    return backbone

@@ -1,0 +1,25 @@
+"""Leave when the most probable class is probable enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from . import register
+from .base import ExitPolicy, threshold_at
+
+
+@register("confidence")
+class Confidence(ExitPolicy):
+    """Leave at the first exit whose largest class probability exceeds a threshold.
+
+    Args:
+        threshold: one for all exits, or one per exit. 1 sends every example through all layers.
+    """
+
+    def __init__(self, threshold: float | Sequence[float] = 0.9) -> None:
+        self.threshold = threshold
+
+    def leaves(self, history: Tensor, exit_index: int) -> Tensor:
+        return history[-1].float().softmax(dim=-1).amax(dim=-1) > threshold_at(self.threshold, exit_index)

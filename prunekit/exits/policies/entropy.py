@@ -1,0 +1,27 @@
+"""Leave when the prediction's entropy is low."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from . import register
+from .base import ExitPolicy, entropy, threshold_at
+
+
+@register("entropy")
+class Entropy(ExitPolicy):
+    """Leave at the first exit whose prediction's entropy is below a threshold.
+
+    Entropy is -sum p ln p in nats, between 0 and ln C (COST-EFF, section 3.3.1; DeeBERT).
+
+    Args:
+        threshold: one for all exits, or one per exit. 0 sends every example through all layers.
+    """
+
+    def __init__(self, threshold: float | Sequence[float] = 0.3) -> None:
+        self.threshold = threshold
+
+    def leaves(self, history: Tensor, exit_index: int) -> Tensor:
+        return entropy(history[-1]) < threshold_at(self.threshold, exit_index)
