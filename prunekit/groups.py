@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -17,26 +17,30 @@ class Gate:
 
     Unit ``u`` owns positions ``[u * width, (u + 1) * width)`` of dimension ``dim`` of the first input, or
     the output, of ``module``. A multiplication of these activations by one factor a unit, equal to 1, is
-    the gate whose derivative is the first-order Taylor importance.
+    the gate whose derivative is the first-order Taylor importance. Where the positions are not contiguous,
+    unit ``u`` owns ``index[u]`` instead (int64 ``[size, width]``).
     """
 
     module: nn.Module
     side: Literal["input", "output"] = "input"
     dim: int = -1
     width: int = 1
+    index: Tensor | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class Slice:
     """A dimension of a parameter that a group's units own.
 
-    Unit ``u`` owns positions ``[u * width, (u + 1) * width)`` of dimension ``dim``.
+    Unit ``u`` owns positions ``[u * width, (u + 1) * width)`` of dimension ``dim``, or, where they are not
+    contiguous, ``index[u]`` (int64 ``[size, width]``).
     """
 
     module: nn.Module
     parameter: str
     dim: int
     width: int = 1
+    index: Tensor | None = field(default=None, compare=False)
 
     @property
     def tensor(self) -> Tensor:
@@ -45,11 +49,16 @@ class Slice:
 
     def positions(self, units: Tensor) -> Tensor:
         """Positions along ``dim`` of the given units, in order: int64 ``[len(units) * width]``."""
+        if self.index is not None:
+            return self.index.to(units.device)[units].flatten()
         return (units[:, None] * self.width + torch.arange(self.width, device=units.device)).flatten()
 
     def per_unit(self, values: Tensor, size: int) -> Tensor:
         """Sum a tensor of the parameter's shape over everything but the units: ``[size]``."""
-        return values.movedim(self.dim, 0).reshape(size, -1).sum(dim=1)
+        rows = values.movedim(self.dim, 0)
+        if self.index is not None:
+            rows = rows[self.index.to(rows.device).flatten()]
+        return rows.reshape(size, -1).sum(dim=1)
 
 
 class Group(ABC):
