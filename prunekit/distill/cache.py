@@ -1,0 +1,277 @@
+"""A teacher that was asked once about every example of a split, and answers from disk.
+
+Most of the time of distillation goes into the teacher's forward pass, which gives the same answers in
+every epoch: without dropout they depend on the example alone, and padding changes them by rounding only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from ..errors import RunError
+from ..files import write_json
+from .teachers import INPUTS, LiveTeacher, Teacher, TeacherOutput
+
+Collate = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]]
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+MARKER = "complete.json"
+# What must stay free on the disk beside a cache: checkpoints are written there too.
+RESERVE = 1 << 30
+# These change neither predictions nor hidden states.
+_VOLATILE = ("_name_or_path", "transformers_version", "exit_policy", "dtype", "architectures", "use_cache")
+
+
+@dataclass(frozen=True)
+class CacheShape:
+    """Sizes of a cache: hidden states float32 ``[tokens, states, hidden_size]``, logits ``[examples, exits, classes]``."""
+
+    tokens: int
+    examples: int
+    states: int
+    hidden_size: int
+    exits: int
+    classes: int
+
+    @property
+    def hidden(self) -> tuple[int, int, int]:
+        """Shape of the hidden states."""
+        return self.tokens, self.states, self.hidden_size
+
+    @property
+    def logits(self) -> tuple[int, int, int]:
+        """Shape of the exits' logits."""
+        return self.examples, self.exits, self.classes
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the disk."""
+        return 4 * (
+            self.tokens * self.states * self.hidden_size + self.examples * self.exits * self.classes
+        ) + 8 * (self.examples + 1)
+
+
+class CachedTeacher(Teacher):
+    """Answers from a complete cache folder; :meth:`build` writes it first where needed.
+
+    Args:
+        folder: what :meth:`build` wrote.
+
+    Raises:
+        RunError: the folder is not a complete cache.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        try:
+            described = json.loads((self.folder / MARKER).read_text("utf-8"))
+            self.key = str(described["key"])
+            self.shape = CacheShape(**described["shape"])
+            self.offsets: Integers = np.load(self.folder / "offsets.npy")
+            self._hidden = np.memmap(self.folder / "hidden.f32", np.float32, "r", shape=self.shape.hidden)
+            logits = np.fromfile(self.folder / "logits.f32", np.float32).reshape(self.shape.logits)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{self.folder} is not a complete teacher cache: {error}", "remove it: it is written again"
+            ) from error
+        self._logits = torch.from_numpy(logits)
+
+    @classmethod
+    def build(
+        cls,
+        model: nn.Module,
+        dataset: Any,
+        lengths: Integers,
+        collate: Collate,
+        folder: str | os.PathLike[str],
+        *,
+        batch_size: int = 64,
+        advance: Callable[[int], None] | None = None,
+    ) -> CachedTeacher:
+        """Open the cache of this teacher and this split under ``folder``, or write it.
+
+        Args:
+            model: the teacher; put in evaluation mode, and run in float32.
+            dataset: an encoded split, whose column ``index`` counts its rows.
+            lengths: unpadded tokens of each row, int64 ``[N]``.
+            collate: pads rows to a batch.
+            folder: holds one folder for each teacher and split.
+            advance: called with the number of examples done, for a progress bar.
+
+        Raises:
+            RunError: the disk has no room, or the folder cannot be written.
+        """
+        key = fingerprint(model, dataset)
+        target = Path(folder) / key[:24]
+        if (target / MARKER).is_file():
+            cache = cls(target)
+            if cache.key == key:
+                return cache
+        shape = cache_shape(model, dataset, lengths, collate)
+        check_room(shape.nbytes, Path(folder))
+        partial = target.with_suffix(".partial")
+        for old in (partial, target):
+            shutil.rmtree(old, ignore_errors=True)
+        try:
+            partial.mkdir(parents=True)
+            _write(model, dataset, lengths, collate, partial, shape, batch_size, advance)
+            write_json(partial / MARKER, {"key": key, "shape": asdict(shape)})
+            partial.rename(target)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise RunError(
+                f"cannot write the teacher cache {target}: {error.strerror or error}",
+                "make room, or switch it off with `cache: off`",
+            ) from error
+        return cls(target)
+
+    def __call__(self, batch: Mapping[str, Any], hidden_states: bool = False) -> TeacherOutput:
+        rows: Tensor = batch["index"]
+        mask: Tensor = batch["attention_mask"]
+        device = mask.device
+        logits = self._logits[rows.cpu()].transpose(0, 1).contiguous().to(device)
+        states = self._padded(rows.cpu().numpy(), mask.cpu()).to(device).unbind(2) if hidden_states else None
+        return TeacherOutput(logits, states)
+
+    def _padded(self, rows: Integers, mask: Tensor) -> Tensor:
+        """Hidden states as the model would have given them, zero at padding: ``[B, T, states, H]``."""
+        starts = mask.argmax(dim=1).tolist()
+        counts = mask.sum(dim=1).tolist()
+        padded = torch.zeros(*mask.shape, *self.shape.hidden[1:])
+        view: Floats = padded.numpy()
+        for place, (row, start, count) in enumerate(zip(rows.tolist(), starts, counts, strict=True)):
+            first, last = self.offsets[row], self.offsets[row + 1]
+            if last - first != count:
+                raise ValueError(f"example {row} has {count} tokens in the batch and {last - first} in the cache")
+            # One copy of one contiguous stretch of the file an example.
+            view[place, start : start + count] = self._hidden[first:last]
+        return padded
+
+
+def cache_shape(model: nn.Module, dataset: Any, lengths: Integers, collate: Collate) -> CacheShape:
+    """What a cache will hold, seen on the shortest example."""
+    shortest = int(np.argmin(lengths))
+    with torch.no_grad(), _float32(_device(model)):
+        output = LiveTeacher(model)(_batch(dataset, [shortest], collate, _device(model)), hidden_states=True)
+    states = cast("tuple[Tensor, ...]", output.hidden_states)
+    exits, _, classes = output.exit_logits.shape
+    return CacheShape(int(lengths.sum()), len(lengths), len(states), states[0].shape[-1], exits, classes)
+
+
+def cache_size(model: nn.Module, dataset: Any, lengths: Integers, collate: Collate) -> int:
+    """Bytes that the cache of a teacher and a split will take on the disk."""
+    return cache_shape(model, dataset, lengths, collate).nbytes
+
+
+def free_bytes(folder: Path) -> int:
+    """Room on the disk that holds ``folder``, which need not exist yet."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def check_room(nbytes: int, folder: Path) -> None:
+    """Raise ``RunError`` where a cache of so many bytes does not fit, with a reserve for checkpoints."""
+    free = free_bytes(folder)
+    if nbytes + RESERVE > free:
+        raise RunError(
+            f"the teacher cache takes {nbytes / 2**30:.1f} GiB and {folder} has {free / 2**30:.1f} GiB free "
+            f"({RESERVE / 2**30:.0f} GiB are kept for checkpoints)",
+            "make room, name another output folder, or switch the cache off with `cache: off`",
+        )
+
+
+def fingerprint(model: nn.Module, dataset: Any) -> str:
+    """What a cache depends on: the teacher's configuration and weights and the split's token ids."""
+    digest = hashlib.sha256()
+    config = getattr(model, "config", None)
+    if config is not None:
+        described = {k: v for k, v in config.to_dict().items() if k not in _VOLATILE}
+        digest.update(json.dumps(described, sort_keys=True, default=str).encode())
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data if tensor.dim() else b"")
+        if not tensor.dim():
+            digest.update(str(tensor.item()).encode())
+    table = dataset.with_format("arrow")[:]
+    for name in (*INPUTS, "index"):
+        if name in table.column_names:
+            column = table.column(name)
+            digest.update(f"{name} {column.type} {len(column)};".encode())
+            for chunk in column.chunks:
+                values = chunk
+                if hasattr(chunk, "value_lengths"):
+                    digest.update(chunk.value_lengths().to_numpy(zero_copy_only=False).tobytes())
+                    values = chunk.flatten()
+                digest.update(values.to_numpy(zero_copy_only=False).tobytes())
+    return digest.hexdigest()
+
+
+def _write(
+    model: nn.Module,
+    dataset: Any,
+    lengths: Integers,
+    collate: Collate,
+    folder: Path,
+    shape: CacheShape,
+    batch_size: int,
+    advance: Callable[[int], None] | None,
+) -> None:
+    if not np.array_equal(np.asarray(dataset.with_format("numpy")["index"]), np.arange(shape.examples)):
+        raise ValueError("the column `index` of the split does not count its rows")
+    offsets: Integers = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    np.save(folder / "offsets.npy", offsets)
+    hidden = np.memmap(folder / "hidden.f32", np.float32, "w+", shape=shape.hidden)
+    logits = np.memmap(folder / "logits.f32", np.float32, "w+", shape=shape.logits)
+    teacher, device = LiveTeacher(model), _device(model)
+    order = np.argsort(lengths, kind="stable")
+    for begin in range(0, len(order), batch_size):
+        rows = order[begin : begin + batch_size]
+        batch = _batch(dataset, rows.tolist(), collate, device)
+        with _float32(device):
+            output = teacher(batch, hidden_states=True)
+        mask = batch["attention_mask"].bool().cpu()
+        states = torch.stack([s.float().cpu() for s in output.hidden_states or ()], dim=2).numpy()
+        logits[rows] = output.exit_logits.float().transpose(0, 1).cpu().numpy()
+        for place, row in enumerate(rows):
+            hidden[offsets[row] : offsets[row + 1]] = states[place][mask[place].numpy()]
+        if advance is not None:
+            advance(len(rows))
+    for array, name in ((hidden, "hidden.f32"), (logits, "logits.f32")):
+        array.flush()
+        _sync(folder / name)
+    _sync(folder / "offsets.npy")
+
+
+def _batch(dataset: Any, rows: list[int], collate: Collate, device: torch.device) -> dict[str, Any]:
+    batch = collate([dataset[row] for row in rows])
+    return {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _float32(device: torch.device) -> AbstractContextManager[Any]:
+    return torch.autocast(device.type, enabled=False)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

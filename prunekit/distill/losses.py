@@ -1,0 +1,101 @@
+"""Losses between a student with exits and its teacher or the ground truth.
+
+All are computed in float32 whatever the model's precision, and can be had per exit or per layer, so that
+a caller can weigh them or say which one is not finite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+Reduction = Literal["sum", "mean", "none"]
+
+
+def prediction_loss(
+    exit_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0, reduction: Reduction = "sum"
+) -> Tensor:
+    """Soft cross-entropy of every exit with the teacher's predictions.
+
+    COST-EFF, Eq. 4: ``sum_i CE(z_i^T / T, z_i / T)``, the mean over examples for each exit.
+
+    Args:
+        exit_logits: the student's, ``[E, B, C]``.
+        teacher_logits: ``[E, B, C]``, one teacher exit for each exit; or ``[B, C]``, the teacher's final
+            prediction for every exit.
+        temperature: divides the logits of both.
+        reduction: over exits; ``"none"`` gives ``[E]``.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    if teacher_logits.shape not in (exit_logits.shape, exit_logits.shape[1:]):
+        raise ValueError(
+            f"teacher logits {tuple(teacher_logits.shape)} fit neither {tuple(exit_logits.shape)} (exit by exit) "
+            f"nor {tuple(exit_logits.shape[1:])} (one prediction for every exit)"
+        )
+    soft = torch.softmax(teacher_logits.float() / temperature, dim=-1)
+    log_student = torch.log_softmax(exit_logits.float() / temperature, dim=-1)
+    return _reduced(-(soft * log_student).sum(dim=-1).mean(dim=-1), reduction)
+
+
+def truth_loss(exit_logits: Tensor, labels: Tensor, reduction: Reduction = "sum") -> Tensor:
+    """Cross-entropy of every exit with the labels, the mean over examples for each exit.
+
+    Args:
+        exit_logits: ``[E, B, C]``.
+        labels: int64 ``[B]``.
+        reduction: over exits; ``"none"`` gives ``[E]``.
+    """
+    exits, _, classes = exit_logits.shape
+    every = F.cross_entropy(
+        exit_logits.float().reshape(-1, classes), labels.repeat(exits), reduction="none"
+    ).reshape(exits, -1)
+    return _reduced(every.mean(dim=1), reduction)
+
+
+def feature_loss(
+    hidden_states: Sequence[Tensor],
+    teacher_states: Sequence[Tensor],
+    mask: Tensor,
+    reduction: Reduction = "sum",
+) -> Tensor:
+    """Mean squared error of the hidden states, padding left out of the mean.
+
+    COST-EFF, Eq. 5: ``sum_{i=0..L} MSE(H_i^T, H_i)``, the embedding output and every layer.
+
+    Args:
+        hidden_states: the student's, each ``[B, T, H]``, the embedding output first.
+        teacher_states: as many, of the same shapes.
+        mask: 1 for tokens, 0 for padding, ``[B, T]``.
+        reduction: over layers; ``"none"`` gives ``[L + 1]``.
+
+    Raises:
+        ValueError: there are not as many, or their shapes differ.
+    """
+    if len(hidden_states) != len(teacher_states):
+        raise ValueError(f"{len(hidden_states)} hidden states of the student, {len(teacher_states)} of the teacher")
+    if hidden_states[0].shape != teacher_states[0].shape:
+        raise ValueError(
+            f"hidden states {tuple(hidden_states[0].shape)} of the student, {tuple(teacher_states[0].shape)} of the teacher"
+        )
+    weights = mask.float() / (mask.sum() * hidden_states[0].shape[-1])
+    every = []
+    for student, teacher in zip(hidden_states, teacher_states, strict=True):
+        difference = student.float() - teacher.float()
+        every.append(((difference * difference).sum(dim=-1) * weights).sum())
+    return _reduced(torch.stack(every), reduction)
+
+
+def _reduced(values: Tensor, reduction: Reduction) -> Tensor:
+    if reduction == "sum":
+        return values.sum()
+    if reduction == "mean":
+        return values.mean()
+    if reduction == "none":
+        return values
+    raise ValueError(f"reduction is 'sum', 'mean' or 'none', not {reduction!r}")
