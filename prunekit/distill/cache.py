@@ -155,7 +155,9 @@ class CachedTeacher(Teacher):
         for place, (row, start, count) in enumerate(zip(rows.tolist(), starts, counts, strict=True)):
             first, last = self.offsets[row], self.offsets[row + 1]
             if last - first != count:
-                raise ValueError(f"example {row} has {count} tokens in the batch and {last - first} in the cache")
+                raise ValueError(
+                    f"example {row} has {count} tokens in the batch and {last - first} in the cache"
+                )
             # One copy of one contiguous stretch of the file an example.
             view[place, start : start + count] = self._hidden[first:last]
         return padded
@@ -203,7 +205,9 @@ def fingerprint(model: nn.Module, dataset: Any) -> str:
         digest.update(json.dumps(described, sort_keys=True, default=str).encode())
     for name, tensor in model.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data if tensor.dim() else b"")
+        digest.update(
+            tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data if tensor.dim() else b""
+        )
         if not tensor.dim():
             digest.update(str(tensor.item()).encode())
     table = dataset.with_format("arrow")[:]

@@ -78,7 +78,9 @@ def feature_loss(
         ValueError: there are not as many, or their shapes differ.
     """
     if len(hidden_states) != len(teacher_states):
-        raise ValueError(f"{len(hidden_states)} hidden states of the student, {len(teacher_states)} of the teacher")
+        raise ValueError(
+            f"{len(hidden_states)} hidden states of the student, {len(teacher_states)} of the teacher"
+        )
     if hidden_states[0].shape != teacher_states[0].shape:
         raise ValueError(
             f"hidden states {tuple(hidden_states[0].shape)} of the student, {tuple(teacher_states[0].shape)} of the teacher"

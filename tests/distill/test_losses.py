@@ -19,14 +19,20 @@ def test_prediction_loss_is_the_loop_over_exits_and_examples(temperature):
     torch.manual_seed(0)
     student, teacher = torch.randn(4, 5, 3) * 2, torch.randn(4, 5, 3) * 2
     expected = [
-        sum(soft_cross_entropy(s, t, temperature) for s, t in zip(student[e].tolist(), teacher[e].tolist(), strict=True)) / 5
+        sum(
+            soft_cross_entropy(s, t, temperature)
+            for s, t in zip(student[e].tolist(), teacher[e].tolist(), strict=True)
+        )
+        / 5
         for e in range(4)
     ]
     torch.testing.assert_close(
         prediction_loss(student, teacher, temperature, "none"), torch.tensor(expected), rtol=1e-5, atol=1e-6
     )
     assert prediction_loss(student, teacher, temperature).item() == pytest.approx(sum(expected), rel=1e-5)
-    assert prediction_loss(student, teacher, temperature, "mean").item() == pytest.approx(sum(expected) / 4, rel=1e-5)
+    assert prediction_loss(student, teacher, temperature, "mean").item() == pytest.approx(
+        sum(expected) / 4, rel=1e-5
+    )
 
 
 def test_one_final_prediction_teaches_every_exit():
@@ -70,7 +76,11 @@ def test_feature_loss_is_the_loop_over_unpadded_tokens():
     expected = []
     for s, t in zip(student, teacher, strict=True):
         squares = [
-            (s[b, i, h] - t[b, i, h]).item() ** 2 for b in range(3) for i in range(4) for h in range(2) if mask[b, i]
+            (s[b, i, h] - t[b, i, h]).item() ** 2
+            for b in range(3)
+            for i in range(4)
+            for h in range(2)
+            if mask[b, i]
         ]
         expected.append(sum(squares) / len(squares))
     torch.testing.assert_close(feature_loss(student, teacher, mask, "none"), torch.tensor(expected))
