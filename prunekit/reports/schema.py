@@ -29,7 +29,7 @@ class StageRecord:
     name: str
     seconds: float
     steps: int | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,151 @@
+"""What a model costs as it is: per part, per layer, and up to each exit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+from ..architectures import architecture_of, backbone_of
+from ..exits.heads import ExitHead
+from .model import Cost
+from .positions import query_modules, transformer_positions
+
+WORDS, POSITIONS, ATTENTION, FFN, NORMS, POOLER, EXITS, HEAD = PARTS = (
+    "word embeddings",
+    "other embeddings",
+    "attention",
+    "FFN",
+    "norms",
+    "pooler",
+    "exits",
+    "head",
+)
+
+
+@dataclass(frozen=True)
+class ModuleCost:
+    """Cost of one part of one layer.
+
+    Attributes:
+        part: one of ``PARTS``.
+        layer: 1-based; for an exit, the layer it stands on; ``None`` for what the layers share.
+        parameters: tied ones are counted where they first appear.
+        macs: multiply-adds of one example.
+    """
+
+    part: str
+    layer: int | None
+    parameters: int
+    macs: int
+
+
+def module_costs(model: nn.Module, sequence_length: int = 128) -> list[ModuleCost]:
+    """Every parameter and multiply-add of a transformer, once, by part and layer.
+
+    Raises:
+        UnsupportedModelError: the model is of no registered architecture.
+    """
+    places = _places(model)
+    positions, queries = transformer_positions(model, sequence_length), query_modules(model)
+    totals: dict[tuple[str, int | None], list[int]] = {}
+    seen: set[int] = set()
+    for module in model.modules():
+        own = list(module.parameters(recurse=False))
+        if not own:
+            continue
+        row = totals.setdefault(places.get(module, (HEAD, None)), [0, 0])
+        for parameter in own:
+            row[0] += 0 if id(parameter) in seen else parameter.numel()
+            seen.add(id(parameter))
+        if module in positions:
+            row[1] += _macs(module, positions[module], module in queries, sequence_length)
+    order = {part: i for i, part in enumerate(PARTS)}
+    rows = [ModuleCost(part, layer, *row) for (part, layer), row in totals.items()]
+    return sorted(rows, key=lambda c: (c.layer if c.layer is not None else _end(c.part), order[c.part]))
+
+
+def total_cost(model: nn.Module, sequence_length: int = 128) -> Cost:
+    """Parameters of a transformer, and multiply-adds of one example through all layers and exits."""
+    return _sum(module_costs(model, sequence_length))
+
+
+def layer_costs(model: nn.Module, sequence_length: int = 128) -> dict[int, Cost]:
+    """Cost of every layer, 1-based, without its exit."""
+    costs = [c for c in module_costs(model, sequence_length) if c.part != EXITS and c.layer is not None]
+    return {n: _sum(c for c in costs if c.layer == n) for n in sorted({c.layer for c in costs if c.layer})}
+
+
+def parameter_costs(model: nn.Module, sequence_length: int = 128) -> dict[str, Cost]:
+    """Cost of every part (embeddings, attention, FFN, norms, exits, ...), over all layers."""
+    costs = module_costs(model, sequence_length)
+    return {
+        part: _sum(c for c in costs if c.part == part) for part in PARTS if any(c.part == part for c in costs)
+    }
+
+
+def exit_macs(
+    model: nn.Module, lengths: Sequence[int] | npt.NDArray[np.int64] | Tensor
+) -> npt.NDArray[np.int64]:
+    """Multiply-adds up to and including each exit, for inputs of these unpadded lengths: ``[N, E]``.
+
+    An example that leaves at exit k has paid for all the layers up to it and for exits 1 to k, poolers
+    and learned pooling included. A model without exits, such as a plain classifier, counts as one exit
+    that is reached through the whole model.
+    """
+    tokens = np.asarray(lengths, dtype=np.int64).reshape(-1)
+    if tokens.size and tokens.min() < 1:
+        raise ValueError(f"lengths must be at least 1, not {tokens.min()}")
+    unique, where = np.unique(tokens, return_inverse=True)
+    table = [_up_to_exits(module_costs(model, int(length))) for length in unique]
+    return np.array(table, dtype=np.int64).reshape(len(unique), -1)[where.reshape(-1)]
+
+
+def _up_to_exits(costs: Sequence[ModuleCost]) -> list[int]:
+    exits = sorted(c.layer for c in costs if c.part == EXITS and c.layer is not None)
+    if not exits:
+        return [_sum(costs).macs]
+    # What has no layer (embeddings) comes before all of them.
+    return [sum(c.macs for c in costs if c.layer is None or c.layer <= exit) for exit in exits]
+
+
+def _end(part: str) -> float:
+    """Where a part that no layer owns stands among them: embeddings first, poolers and heads last."""
+    return 0 if part in (WORDS, POSITIONS) else float("inf")
+
+
+def _sum(costs: Iterable[ModuleCost]) -> Cost:
+    rows = list(costs)
+    return Cost(sum(c.parameters for c in rows), sum(c.macs for c in rows))
+
+
+def _macs(module: nn.Module, positions: float, attends: bool, tokens: int) -> int:
+    weight = module.get_parameter("weight")
+    return round(weight.numel() * positions) + (2 * tokens * tokens * weight.shape[0] if attends else 0)
+
+
+def _places(model: nn.Module) -> dict[nn.Module, tuple[str, int | None]]:
+    """Part and layer of every module; what is not in it belongs to a task's head."""
+    architecture, backbone = architecture_of(model), backbone_of(model)
+    places: dict[nn.Module, tuple[str, int | None]] = {}
+    for module in backbone.modules():
+        embeds = isinstance(module, (nn.Embedding, nn.Linear))
+        places[module] = (POSITIONS if embeds else NORMS, None)
+    owner, attribute = architecture.word_embeddings(backbone)
+    places.update(dict.fromkeys(getattr(owner, attribute).modules(), (WORDS, None)))
+    if isinstance(getattr(backbone, "pooler", None), nn.Module):
+        places.update(dict.fromkeys(backbone.pooler.modules(), (POOLER, None)))
+    for number, layer in enumerate(architecture.layers(backbone), 1):
+        attention, ffn = architecture.attention(layer), architecture.feed_forward(layer)
+        places.update(dict.fromkeys(layer.modules(), (NORMS, number)))
+        matrices = (attention.query, attention.key, attention.value, attention.output)
+        places.update(dict.fromkeys(matrices, (ATTENTION, number)))
+        places.update(dict.fromkeys((*ffn.inputs, ffn.output), (FFN, number)))
+    heads = [module for module in model.modules() if isinstance(module, ExitHead)]
+    layers = getattr(model.config, "exit_layers", None) or []
+    for head, number in zip(heads, layers, strict=True):
+        places.update(dict.fromkeys(head.modules(), (EXITS, number)))
+    return places
