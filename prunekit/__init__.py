@@ -1,3 +1,83 @@
-"""Structured pruning and early exits for transformers."""
+"""Structured pruning and early exits for transformers.
+
+>>> import prunekit
+>>> pruner = prunekit.Pruner(model, ["heads", "neurons"], scorer="taylor",
+...                          budget={"name": "ratio", "keep": 0.5})     # doctest: +SKIP
+>>> pruner.score(batches, loss=loss)                                    # doctest: +SKIP
+>>> pruner.step()                                                       # doctest: +SKIP
+>>> prunekit.save(model, "slim-model")                                  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .autoclasses import register_when_loaded
+from .errors import PrunekitError
+
+if TYPE_CHECKING:
+    from .architectures import Architecture
+    from .budgets import Budget
+    from .checkpoints import load, save
+    from .exits import ExitPolicy, MultiExitForSequenceClassification, gradient_equilibrium
+    from .granularities import Granularity
+    from .groups import Gate, Group, Slice
+    from .pruner import Pruner
+    from .reports import count
+    from .schedulers import Scheduler
+    from .scorers import Scorer
 
 __version__ = "0.1.0"
+
+_PUBLIC = {
+    "Architecture": "architectures",
+    "Budget": "budgets",
+    "ExitPolicy": "exits",
+    "Gate": "groups",
+    "Granularity": "granularities",
+    "Group": "groups",
+    "MultiExitForSequenceClassification": "exits",
+    "Pruner": "pruner",
+    "Scheduler": "schedulers",
+    "Scorer": "scorers",
+    "Slice": "groups",
+    "count": "reports",
+    "gradient_equilibrium": "exits",
+    "load": "checkpoints",
+    "save": "checkpoints",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use: torch and transformers take seconds, which `prunekit --help` need not wait for.
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'prunekit' has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_PUBLIC[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])
+
+
+register_when_loaded()
+
+__all__ = [
+    "Architecture",
+    "Budget",
+    "ExitPolicy",
+    "Gate",
+    "Granularity",
+    "Group",
+    "MultiExitForSequenceClassification",
+    "PrunekitError",
+    "Pruner",
+    "Scheduler",
+    "Scorer",
+    "Slice",
+    "__version__",
+    "count",
+    "gradient_equilibrium",
+    "load",
+    "save",
+]

@@ -55,7 +55,9 @@ class Registry(Generic[T]):
                 part.__module__,
                 part.__qualname__,
             ):
-                raise ValueError(f"{self.kind} {name!r} is already registered by {known.__module__}.{known.__qualname__}")
+                raise ValueError(
+                    f"{self.kind} {name!r} is already registered by {known.__module__}.{known.__qualname__}"
+                )
             self._parts[name] = part
             return part
 

@@ -33,7 +33,9 @@ def architecture_of(model: nn.Module) -> Architecture:
         if model_type in part.model_types:
             return part()
         known.extend(part.model_types)
-    what = f"model type {model_type!r}" if model_type else f"{type(model).__name__}, which has no configuration,"
+    what = (
+        f"model type {model_type!r}" if model_type else f"{type(model).__name__}, which has no configuration,"
+    )
     raise UnsupportedModelError(
         f"{what} belongs to no registered architecture (known: {', '.join(sorted(known))})",
         "register an Architecture for it, or use the granularity 'channels', which traces any module",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
 from .config import ExitsConfig, MultiExitConfig
 from .equilibrium import gradient_equilibrium, scale_gradient
 from .heads import ExitHead
@@ -20,3 +22,8 @@ __all__ = [
     "gradient_equilibrium",
     "scale_gradient",
 ]
+
+AutoConfig.register(MultiExitConfig.model_type, MultiExitConfig, exist_ok=True)
+AutoModelForSequenceClassification.register(
+    MultiExitConfig, MultiExitForSequenceClassification, exist_ok=True
+)

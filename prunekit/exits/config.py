@@ -18,7 +18,9 @@ class ExitsConfig(BaseModel):
     layers: Literal["all", "last"] | list[int] = Field(
         "all", description="layers with an exit: all, last, or a list counted from 1"
     )
-    head: HeadKind = Field("linear", description="linear: no pooler (the paper's); pooled: a dense layer first")
+    head: HeadKind = Field(
+        "linear", description="linear: no pooler (the paper's); pooled: a dense layer first"
+    )
     reads: Reads = Field("first", description="first token, mean of the unpadded tokens, or learned pooling")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout before an exit's classifier")
 

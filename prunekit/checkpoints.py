@@ -1,0 +1,201 @@
+"""Saving and loading slimmed models: safetensors in the Hugging Face folder layout."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_model
+from torch import nn
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from .architectures import shape_of
+from .errors import CheckpointError
+from .exits import MultiExitConfig, MultiExitForSequenceClassification
+from .slim import SlimConfig, SlimLoader
+
+SHAPES_FILE = "prunekit.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+def save(
+    model: nn.Module,
+    folder: str | os.PathLike[str],
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    extra: Callable[[Path], None] | None = None,
+) -> Path:
+    """Write a slimmed model to a folder, whole or not at all.
+
+    A multi-exit model or a slimmed model of ``transformers`` then loads with the auto classes
+    (``AutoModelForSequenceClassification.from_pretrained`` after ``import prunekit``) and with
+    :func:`load`; any other module with ``load(folder, into=...)``.
+
+    Args:
+        model: the model.
+        folder: made, or replaced when it holds a model written by this function.
+        tokenizer: saved beside it.
+        extra: called with the folder before it takes its final name, e.g. to add a model card.
+
+    Raises:
+        CheckpointError: the folder cannot be written, or holds something else; nothing is lost.
+    """
+    target = Path(folder)
+    if target.exists() and not (
+        target.is_dir() and ((target / WEIGHTS_FILE).exists() or not any(target.iterdir()))
+    ):
+        raise CheckpointError(
+            f"{target} exists and is not a model folder", "give another folder, or move it away"
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
+            new = Path(temporary) / "new"
+            new.mkdir()
+            _write(model, new)
+            if tokenizer is not None:
+                tokenizer.save_pretrained(new)
+            if extra is not None:
+                extra(new)
+            _sync(new)
+            if target.exists():
+                target.rename(Path(temporary) / "old")
+            new.rename(target)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"cannot write the model to {target}: {error}",
+            "make room or give a folder that can be written; what was there before is untouched",
+        ) from error
+    return target
+
+
+def load(folder: str | os.PathLike[str], *, into: nn.Module | None = None, **kwargs: Any) -> nn.Module:
+    """Load a model that :func:`save` wrote, in evaluation mode.
+
+    Args:
+        folder: the folder.
+        into: for modules that are not of ``transformers``: a fresh, unpruned model, which is narrowed to the
+            recorded shapes in place and returned.
+        kwargs: passed to ``from_pretrained``, e.g. ``attn_implementation="eager"``.
+
+    Raises:
+        CheckpointError: no such folder, or an unreadable, truncated or foreign one.
+    """
+    source = Path(folder)
+    weights = source / WEIGHTS_FILE
+    if not weights.is_file():
+        raise CheckpointError(f"{source} is not a model folder: there is no {WEIGHTS_FILE}")
+    try:
+        with safe_open(weights, "pt") as opened:
+            opened.keys()
+        if into is not None or (source / SHAPES_FILE).exists():
+            return _load_into(source, into)
+        config = AutoConfig.from_pretrained(source)
+        if isinstance(config, MultiExitConfig):
+            model = MultiExitForSequenceClassification.from_pretrained(source, **kwargs)
+        elif isinstance(config, SlimConfig):
+            model = SlimLoader.from_pretrained(source, config=config, **kwargs)
+        else:
+            raise CheckpointError(
+                f"{source} holds a model of type {config.model_type!r}, which prunekit did not write",
+                "load it with transformers' from_pretrained",
+            )
+    except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"cannot read the model in {source}: {str(error).splitlines()[0] if str(error) else repr(error)}",
+            "the folder is damaged or incomplete; copy it again or run the recipe again",
+        ) from error
+    return model.eval()
+
+
+def _write(model: nn.Module, folder: Path) -> None:
+    if isinstance(model, MultiExitForSequenceClassification):
+        model.save_pretrained(folder)
+    elif isinstance(model, PreTrainedModel):
+        model.save_pretrained(folder)
+        config = SlimConfig(
+            model=model.config,
+            attn_implementation=model.config._attn_implementation,
+            model_class=type(model).__name__,
+            shape=shape_of(model).to_dict(),
+            id2label=model.config.id2label,
+            label2id=model.config.label2id,
+            architectures=[type(model).__name__],
+            dtype=model.dtype,
+        )
+        config.save_pretrained(folder)
+    else:
+        save_model(model, str(folder / WEIGHTS_FILE))
+        shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+        (folder / SHAPES_FILE).write_text(
+            json.dumps({"class": type(model).__name__, "shapes": shapes}, indent=1)
+        )
+
+
+def _load_into(source: Path, into: nn.Module | None) -> nn.Module:
+    if into is None:
+        recorded = json.loads((source / SHAPES_FILE).read_text())["class"]
+        raise CheckpointError(
+            f"{source} holds a {recorded}, which is not a class of transformers",
+            f"give a fresh one to fill: prunekit.load({str(source)!r}, into={recorded}())",
+        )
+    weights = load_file(source / WEIGHTS_FILE)
+    for name, tensor in weights.items():
+        module_name, _, leaf = name.rpartition(".")
+        try:
+            module = into.get_submodule(module_name)
+            old = getattr(module, leaf)
+        except AttributeError:
+            raise CheckpointError(f"{type(into).__name__} has no {name!r}, which {source} holds") from None
+        if old.shape != tensor.shape:
+            narrow_parameter(module, leaf, tensor)
+    into.load_state_dict(weights, strict=False)
+    return into.eval()
+
+
+def narrow_parameter(module: nn.Module, name: str, value: torch.Tensor) -> None:
+    """Put a tensor of another shape in a parameter's or buffer's place; the module's sizes follow."""
+    old = getattr(module, name)
+    if old.dim() != value.dim() or any(n > o for n, o in zip(value.shape, old.shape, strict=True)):
+        raise CheckpointError(
+            f"{type(module).__name__}.{name} is {tuple(old.shape)}, the folder holds {tuple(value.shape)}"
+        )
+    if isinstance(old, nn.Parameter):
+        setattr(module, name, nn.Parameter(value.clone(), requires_grad=old.requires_grad))
+    else:
+        setattr(module, name, value.clone())
+    if name != "weight":
+        return
+    if isinstance(module, nn.Linear):
+        module.out_features, module.in_features = value.shape
+    elif isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+        if module.groups > 1:
+            module.groups = value.shape[0] if value.shape[1] == 1 else module.groups
+        module.out_channels, module.in_channels = value.shape[0], value.shape[1] * module.groups
+    elif isinstance(module, nn.modules.batchnorm._NormBase):
+        module.num_features = value.shape[0]
+    elif isinstance(module, nn.LayerNorm):
+        module.normalized_shape = tuple(value.shape)
+    elif isinstance(module, nn.Embedding):
+        module.num_embeddings, module.embedding_dim = value.shape
+
+
+def _sync(folder: Path) -> None:
+    for path in [*folder.rglob("*"), folder]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder that prunekit made; silent where there is none."""
+    if folder.exists():
+        shutil.rmtree(folder)

@@ -1,0 +1,175 @@
+"""Where a recipe's model comes from: the built-in small encoder, a folder, or the Hugging Face hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    BertConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from .architectures import architecture_of, backbone_of
+from .errors import CheckpointError, RecipeError
+
+BUILTIN = "builtin:"
+
+SMALL_ENCODER: dict[str, Any] = {
+    "hidden_size": 128,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 8,
+    "intermediate_size": 512,
+    "max_position_embeddings": 128,
+}
+
+
+class ModelConfig(BaseModel):
+    """Which model a recipe starts from."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    name: str = Field(
+        "builtin:small-encoder",
+        description="builtin:small-encoder (random weights), a folder, or a name on the Hugging Face hub",
+    )
+    revision: str | None = Field(None, description="branch, tag or commit on the hub")
+    attention: Literal["sdpa", "eager"] = Field("sdpa", description="attention implementation")
+    config: dict[str, Any] = Field(
+        default_factory=dict,
+        description="changes to the model's configuration, e.g. hidden_dropout_prob; for the built-in encoder also its sizes",
+    )
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether the model is made here, with random weights."""
+        return self.name.startswith(BUILTIN)
+
+
+def load_config(model: ModelConfig, vocab_size: int | None = None) -> PretrainedConfig:
+    """The configuration of the backbone, with the recipe's changes.
+
+    Args:
+        model: the recipe's ``model:``.
+        vocab_size: of the tokenizer; needed by the built-in encoder alone.
+
+    Raises:
+        CheckpointError: no such folder, or the hub cannot be reached.
+        RecipeError: a change names a setting the configuration does not have, or does not fit it.
+    """
+    if model.is_builtin:
+        if model.name != "builtin:small-encoder":
+            raise RecipeError(
+                f"model.name: there is no {model.name!r}", "the one built in is builtin:small-encoder"
+            )
+        config: PretrainedConfig = BertConfig(**SMALL_ENCODER)
+        if vocab_size is not None:
+            config.vocab_size = vocab_size
+    else:
+        with _reading(model.name):
+            config = AutoConfig.from_pretrained(model.name, revision=model.revision)
+    inner = getattr(config, "backbone", None)
+    target = inner if isinstance(inner, PretrainedConfig) else config
+    for key, value in model.config.items():
+        if not hasattr(target, key):
+            raise RecipeError(f"model.config.{key}: {type(target).__name__} has no such setting")
+        setattr(target, key, value)
+    _check_heads(target)
+    return config
+
+
+def load_backbone(model: ModelConfig, vocab_size: int | None = None) -> PreTrainedModel:
+    """The bare encoder or decoder a recipe starts from, without a pooler.
+
+    The built-in encoder draws its weights from torch's present seed. A folder that prunekit wrote gives
+    the slimmed backbone in it.
+    """
+    config = load_config(model, vocab_size)
+    if model.is_builtin:
+        backbone = AutoModel.from_config(config, attn_implementation=model.attention)
+    elif config.model_type.startswith("prunekit"):
+        from .checkpoints import load
+
+        backbone = backbone_of(load(model.name, attn_implementation=model.attention))
+    else:
+        with _reading(model.name):
+            backbone = AutoModel.from_pretrained(
+                model.name, revision=model.revision, config=config, attn_implementation=model.attention
+            )
+    return _checked(backbone)
+
+
+def skeleton(model: ModelConfig, vocab_size: int | None = None) -> PreTrainedModel:
+    """The backbone on the meta device: shapes without weights, for plans and counts."""
+    config = load_config(model, vocab_size)
+    with torch.device("meta"):
+        if config.model_type == "prunekit_multi_exit":
+            from .exits import MultiExitForSequenceClassification
+
+            return MultiExitForSequenceClassification(config).backbone
+        return _checked(AutoModel.from_config(config, attn_implementation=model.attention))
+
+
+def load_tokenizer(model: ModelConfig, texts: Sequence[str] | None = None) -> PreTrainedTokenizerBase:
+    """The model's tokenizer; for the built-in encoder a word-level one made from ``texts``.
+
+    Raises:
+        CheckpointError: the folder or the hub has none.
+        ValueError: the built-in encoder, and no texts.
+    """
+    if model.is_builtin:
+        from .data import word_tokenizer
+
+        if texts is None:
+            raise ValueError("the built-in encoder's tokenizer is made from texts")
+        return word_tokenizer(texts)
+    with _reading(model.name):
+        return AutoTokenizer.from_pretrained(model.name, revision=model.revision)
+
+
+def _checked(backbone: PreTrainedModel) -> PreTrainedModel:
+    architecture_of(backbone)
+    if getattr(backbone, "pooler", None) is not None:
+        backbone.pooler = None
+    return backbone
+
+
+def _check_heads(config: PretrainedConfig) -> None:
+    heads, width = getattr(config, "num_attention_heads", None), getattr(config, "hidden_size", None)
+    if heads and width and width % heads and getattr(config, "head_dim", None) is None:
+        raise RecipeError(
+            f"model.config: {heads} attention heads do not divide the hidden size {width}",
+            "give a number of heads that divides it",
+        )
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Turn what loading a checkpoint raises into one message that names it."""
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError, RuntimeError, KeyError, EOFError) as error:
+        if Path(name).exists():
+            raise CheckpointError(
+                f"cannot read the model in {name}: {_first_line(error)}",
+                "it needs config.json, model.safetensors and a tokenizer, complete; copy or download it again",
+            ) from error
+        raise CheckpointError(
+            f"cannot load the model {name!r}: there is no such folder, and the hub did not give it "
+            f"({_first_line(error)})",
+            "check the name and the network, or give the path of a model folder: model.name=PATH",
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or repr(error)).splitlines()[0]

@@ -1,0 +1,92 @@
+"""How a slimmed model of the ``transformers`` library is described on disk.
+
+Such a model fits no plain configuration (a head-pruned BERT has no ``head_dim``), so its folder carries a
+configuration of type ``prunekit_slim`` around the original one. The auto classes read it and give back the
+original class, slimmed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import transformers
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import PretrainedConfig, PreTrainedModel
+
+from .architectures import ModelShape, reshape
+from .errors import CheckpointError
+
+
+class SlimConfig(PretrainedConfig):
+    """Configuration of a slimmed model.
+
+    Args:
+        model: configuration of the original model, whole.
+        model_class: name of its class in ``transformers``.
+        shape: sizes of the slimmed backbone (``ModelShape.to_dict()``).
+    """
+
+    model_type = "prunekit_slim"
+    sub_configs = {"model": AutoConfig}  # noqa: RUF012 - transformers reads it as a plain class attribute
+
+    def __init__(
+        self,
+        model: dict[str, Any] | PretrainedConfig | None = None,
+        model_class: str | None = None,
+        shape: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(model, dict):
+            model = AutoConfig.for_model(**model)
+        self.model = model
+        self.model_class = model_class
+        self.shape = shape
+        super().__init__(**kwargs)
+
+
+def slim_class(name: str | None) -> type[PreTrainedModel]:
+    """A subclass of ``transformers.<name>`` that narrows itself to the recorded shape when it is made."""
+    original = getattr(transformers, name or "", None)
+    if not (isinstance(original, type) and issubclass(original, PreTrainedModel)):
+        raise CheckpointError(f"config.json names the model class {name!r}, which transformers does not have")
+
+    class Slim(original):  # type: ignore[valid-type, misc]
+        def __init__(self, config: PretrainedConfig, *args: Any, **kwargs: Any) -> None:
+            super().__init__(config, *args, **kwargs)
+            reshape(self, ModelShape.from_dict(config.prunekit_shape))
+
+    Slim.__name__ = Slim.__qualname__ = original.__name__
+    return Slim
+
+
+class SlimLoader:
+    """What the auto classes call for a folder of type ``prunekit_slim``; gives the original class, slimmed."""
+
+    config_class = SlimConfig
+
+    @classmethod
+    def from_pretrained(cls, folder: Any, *args: Any, config: SlimConfig | None = None, **kwargs: Any) -> Any:
+        """Load a folder; arguments as in ``PreTrainedModel.from_pretrained``."""
+        if config is None:
+            config = SlimConfig.from_pretrained(folder)
+        inner = config.model
+        inner.prunekit_shape = config.shape
+        if "attn_implementation" not in kwargs and config._attn_implementation is not None:
+            kwargs["attn_implementation"] = config._attn_implementation
+        model = slim_class(config.model_class).from_pretrained(folder, *args, config=inner, **kwargs)
+        model.__class__ = getattr(transformers, config.model_class)
+        return model
+
+
+class SlimSequenceClassifierLoader(SlimLoader):
+    """For ``AutoModelForSequenceClassification``."""
+
+
+class SlimCausalLMLoader(SlimLoader):
+    """For ``AutoModelForCausalLM``."""
+
+
+AutoConfig.register(SlimConfig.model_type, SlimConfig, exist_ok=True)
+AutoModel.register(SlimConfig, SlimLoader, exist_ok=True)
+AutoModelForSequenceClassification.register(SlimConfig, SlimSequenceClassifierLoader, exist_ok=True)
+AutoModelForCausalLM.register(SlimConfig, SlimCausalLMLoader, exist_ok=True)
