@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..exits.policies import build as build_policy
+from ..exits.policies import registry as policies
 
 Integers = npt.NDArray[np.int64]
 Score = Callable[[Integers, Integers], Mapping[str, float]]
@@ -177,7 +177,7 @@ def exits_taken(logits: npt.NDArray[np.floating[Any]], policy: Policy | None) ->
     """Index of the exit each example takes: int64 ``[N]`` for logits ``[E, N, C]``."""
     if policy is None:
         return np.full(logits.shape[1], logits.shape[0] - 1, dtype=np.int64)
-    taken: Integers = build_policy(policy).exits(torch.from_numpy(np.ascontiguousarray(logits))).numpy()
+    taken: Integers = policies.build(policy).exits(torch.from_numpy(np.ascontiguousarray(logits))).numpy()
     return taken.astype(np.int64)
 
 
