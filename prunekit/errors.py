@@ -25,8 +25,11 @@ class PrunekitError(Exception):
         return self.message if self.mend is None else f"{self.message}\n  {self.mend}"
 
 
-class RecipeError(PrunekitError):
-    """A recipe or an override that cannot be followed."""
+class RecipeError(PrunekitError, ValueError):
+    """A recipe or an override that cannot be followed.
+
+    A ``ValueError`` too: raised by a pydantic validator, it gets the place of the key it is about.
+    """
 
 
 class DataError(PrunekitError):

@@ -22,6 +22,8 @@ from transformers import (
 
 from .architectures import architecture_of, backbone_of
 from .errors import CheckpointError, RecipeError
+from .exits import MultiExitConfig, MultiExitForSequenceClassification
+from .exits.model import drop_pooler
 
 BUILTIN = "builtin:"
 
@@ -47,7 +49,8 @@ class ModelConfig(BaseModel):
     attention: Literal["sdpa", "eager"] = Field("sdpa", description="attention implementation")
     config: dict[str, Any] = Field(
         default_factory=dict,
-        description="changes to the model's configuration, e.g. hidden_dropout_prob; for the built-in encoder also its sizes",
+        description="changes to the model's configuration, e.g. hidden_dropout_prob; "
+        "for the built-in encoder also its sizes",
     )
 
     @property
@@ -113,9 +116,7 @@ def skeleton(model: ModelConfig, vocab_size: int | None = None) -> PreTrainedMod
     """The backbone on the meta device: shapes without weights, for plans and counts."""
     config = load_config(model, vocab_size)
     with torch.device("meta"):
-        if config.model_type == "prunekit_multi_exit":
-            from .exits import MultiExitForSequenceClassification
-
+        if isinstance(config, MultiExitConfig):
             return MultiExitForSequenceClassification(config).backbone
         return _checked(AutoModel.from_config(config, attn_implementation=model.attention))
 
@@ -139,8 +140,7 @@ def load_tokenizer(model: ModelConfig, texts: Sequence[str] | None = None) -> Pr
 
 def _checked(backbone: PreTrainedModel) -> PreTrainedModel:
     architecture_of(backbone)
-    if getattr(backbone, "pooler", None) is not None:
-        backbone.pooler = None
+    drop_pooler(backbone)
     return backbone
 
 
@@ -162,7 +162,7 @@ def _reading(name: str) -> Iterator[None]:
         if Path(name).exists():
             raise CheckpointError(
                 f"cannot read the model in {name}: {_first_line(error)}",
-                "it needs config.json, model.safetensors and a tokenizer, complete; copy or download it again",
+                "it needs config.json, model.safetensors and tokenizer, complete; copy it again",
             ) from error
         raise CheckpointError(
             f"cannot load the model {name!r}: there is no such folder, and the hub did not give it "

@@ -79,7 +79,7 @@ class Registry(Generic[T]):
             ) from None
 
     def build(self, spec: str | Mapping[str, Any] | T, **defaults: Any) -> T:
-        """Make a part from a name, a mapping with ``name`` and constructor arguments, or pass an instance on."""
+        """Make a part from a name or a mapping with ``name`` and arguments; an instance is passed on."""
         if isinstance(spec, self.base):
             return spec
         if isinstance(spec, str):
@@ -88,7 +88,7 @@ class Registry(Generic[T]):
             name, arguments = spec["name"], {k: v for k, v in spec.items() if k != "name"}
         else:
             raise RecipeError(
-                f"a {self.kind} is a name, a mapping with 'name', or a {self.base.__name__} object, not {spec!r}"
+                f"a {self.kind} is a name, a mapping with 'name', or a {self.base.__name__}, not {spec!r}"
             )
         part = self.get(name)
         self._check_arguments(name, part, arguments)

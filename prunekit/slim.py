@@ -10,8 +10,14 @@ from __future__ import annotations
 from typing import Any
 
 import transformers
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 from .architectures import ModelShape, reshape
 from .errors import CheckpointError
@@ -38,15 +44,15 @@ class SlimConfig(PretrainedConfig):
     ) -> None:
         if isinstance(model, dict):
             model = AutoConfig.for_model(**model)
-        self.model = model
-        self.model_class = model_class
+        self.model: Any = model
+        self.model_class = model_class or ""
         self.shape = shape
         super().__init__(**kwargs)
 
 
-def slim_class(name: str | None) -> type[PreTrainedModel]:
+def slim_class(name: str) -> type[PreTrainedModel]:
     """A subclass of ``transformers.<name>`` that narrows itself to the recorded shape when it is made."""
-    original = getattr(transformers, name or "", None)
+    original = getattr(transformers, name, None)
     if not (isinstance(original, type) and issubclass(original, PreTrainedModel)):
         raise CheckpointError(f"config.json names the model class {name!r}, which transformers does not have")
 
@@ -60,7 +66,7 @@ def slim_class(name: str | None) -> type[PreTrainedModel]:
 
 
 class SlimLoader:
-    """What the auto classes call for a folder of type ``prunekit_slim``; gives the original class, slimmed."""
+    """Stands in the auto classes for folders of type ``prunekit_slim``; gives the original class, slimmed."""
 
     config_class = SlimConfig
 

@@ -27,7 +27,7 @@ def architecture_of(model: nn.Module) -> Architecture:
         UnsupportedModelError: no registered family has this type.
     """
     model_type = getattr(getattr(backbone_of(model), "config", None), "model_type", None)
-    known = []
+    known: list[str] = []
     for name in registry.names():
         part = registry.get(name)
         if model_type in part.model_types:

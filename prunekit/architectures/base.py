@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -84,10 +83,10 @@ class Architecture(ABC):
         output = layer(hidden, **context)
         return output[0] if isinstance(output, tuple) else output
 
-    def sync(self, layer: nn.Module) -> None:
-        """Bring the layer's bookkeeping attributes in line with its present widths. Default: nothing to do."""
+    def sync(self, layer: nn.Module) -> None:  # noqa: B027 - most families have nothing to do here
+        """Bring the layer's bookkeeping attributes in line with its present widths."""
 
-    def truncate(self, backbone: nn.Module, num_layers: int) -> None:
+    def truncate(self, backbone: Any, num_layers: int) -> None:
         """Drop all layers after the first ``num_layers``, in place."""
         del self.layers(backbone)[num_layers:]
         backbone.config.num_hidden_layers = num_layers
@@ -99,8 +98,8 @@ def select_rows(context: Context, rows: Tensor, batch_size: int) -> Context:
     def pick(value: Any) -> Any:
         if isinstance(value, Tensor) and value.dim() > 0 and value.shape[0] == batch_size and batch_size > 1:
             return value[rows]
-        if isinstance(value, Sequence) and not isinstance(value, str):
-            return type(value)(pick(v) for v in value)
+        if isinstance(value, tuple):
+            return tuple(pick(item) for item in value)
         return value
 
     return {key: pick(value) for key, value in context.items()}

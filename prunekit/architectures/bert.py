@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 
@@ -13,25 +15,25 @@ from .base import Architecture, AttentionParts, Context, FeedForwardParts
 class Bert(Architecture):
     """BERT: post-norm encoder, learned positions, segment embeddings."""
 
-    model_types = ("bert",)
+    model_types: ClassVar[tuple[str, ...]] = ("bert",)
 
-    def layers(self, backbone: nn.Module) -> nn.ModuleList:
+    def layers(self, backbone: Any) -> nn.ModuleList:
         return backbone.encoder.layer
 
-    def attention(self, layer: nn.Module) -> AttentionParts:
+    def attention(self, layer: Any) -> AttentionParts:
         inner = layer.attention.self
         return AttentionParts(
             inner.query, inner.key, inner.value, layer.attention.output.dense, inner.attention_head_size
         )
 
-    def feed_forward(self, layer: nn.Module) -> FeedForwardParts:
+    def feed_forward(self, layer: Any) -> FeedForwardParts:
         return FeedForwardParts((layer.intermediate.dense,), layer.output.dense)
 
-    def word_embeddings(self, backbone: nn.Module) -> tuple[nn.Module, str]:
+    def word_embeddings(self, backbone: Any) -> tuple[nn.Module, str]:
         return backbone.embeddings, "word_embeddings"
 
     def embed(
-        self, backbone: nn.Module, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None
+        self, backbone: Any, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None
     ) -> tuple[Tensor, Context]:
         hidden = backbone.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
         mask = create_bidirectional_mask(
@@ -39,7 +41,7 @@ class Bert(Architecture):
         )
         return hidden, {"attention_mask": mask}
 
-    def sync(self, layer: nn.Module) -> None:
+    def sync(self, layer: Any) -> None:
         inner = layer.attention.self
         inner.num_attention_heads = self.attention(layer).num_attention_heads
         inner.all_head_size = inner.query.out_features
@@ -49,17 +51,17 @@ class Bert(Architecture):
 class Roberta(Bert):
     """RoBERTa, XLM-RoBERTa and CamemBERT: BERT's layout with positions counted from the padding index."""
 
-    model_types = ("roberta", "xlm-roberta", "camembert")
+    model_types: ClassVar[tuple[str, ...]] = ("roberta", "xlm-roberta", "camembert")
 
 
 @register("electra")
 class Electra(Bert):
     """ELECTRA: BERT's layout, with a projection after embeddings narrower than the layers."""
 
-    model_types = ("electra",)
+    model_types: ClassVar[tuple[str, ...]] = ("electra",)
 
     def embed(
-        self, backbone: nn.Module, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None
+        self, backbone: Any, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None
     ) -> tuple[Tensor, Context]:
         hidden, context = super().embed(backbone, input_ids, attention_mask, token_type_ids)
         project = getattr(backbone, "embeddings_project", None)

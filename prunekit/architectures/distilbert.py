@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 
@@ -13,23 +15,23 @@ from .base import Architecture, AttentionParts, Context, FeedForwardParts
 class DistilBert(Architecture):
     """DistilBERT: BERT's layers under other names, no segment embeddings."""
 
-    model_types = ("distilbert",)
+    model_types: ClassVar[tuple[str, ...]] = ("distilbert",)
 
-    def layers(self, backbone: nn.Module) -> nn.ModuleList:
+    def layers(self, backbone: Any) -> nn.ModuleList:
         return backbone.transformer.layer
 
-    def attention(self, layer: nn.Module) -> AttentionParts:
+    def attention(self, layer: Any) -> AttentionParts:
         inner = layer.attention
         return AttentionParts(inner.q_lin, inner.k_lin, inner.v_lin, inner.out_lin, inner.attention_head_size)
 
-    def feed_forward(self, layer: nn.Module) -> FeedForwardParts:
+    def feed_forward(self, layer: Any) -> FeedForwardParts:
         return FeedForwardParts((layer.ffn.lin1,), layer.ffn.lin2)
 
-    def word_embeddings(self, backbone: nn.Module) -> tuple[nn.Module, str]:
+    def word_embeddings(self, backbone: Any) -> tuple[nn.Module, str]:
         return backbone.embeddings, "word_embeddings"
 
     def embed(
-        self, backbone: nn.Module, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None
+        self, backbone: Any, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None
     ) -> tuple[Tensor, Context]:
         hidden = backbone.embeddings(input_ids)
         mask = create_bidirectional_mask(
@@ -37,9 +39,9 @@ class DistilBert(Architecture):
         )
         return hidden, {"attention_mask": mask}
 
-    def sync(self, layer: nn.Module) -> None:
+    def sync(self, layer: Any) -> None:
         layer.attention.n_heads = self.attention(layer).num_attention_heads
 
-    def truncate(self, backbone: nn.Module, num_layers: int) -> None:
+    def truncate(self, backbone: Any, num_layers: int) -> None:
         del self.layers(backbone)[num_layers:]
         backbone.config.n_layers = num_layers

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import torch
 from torch import Tensor, nn
 from transformers.masking_utils import create_causal_mask
@@ -14,23 +16,23 @@ from .base import Architecture, AttentionParts, Context, FeedForwardParts
 class Llama(Architecture):
     """Llama and Mistral: pre-norm decoder, rotary positions, grouped queries, gated FFN."""
 
-    model_types = ("llama", "mistral")
+    model_types: ClassVar[tuple[str, ...]] = ("llama", "mistral")
 
-    def layers(self, backbone: nn.Module) -> nn.ModuleList:
+    def layers(self, backbone: Any) -> nn.ModuleList:
         return backbone.layers
 
-    def attention(self, layer: nn.Module) -> AttentionParts:
+    def attention(self, layer: Any) -> AttentionParts:
         inner = layer.self_attn
         return AttentionParts(inner.q_proj, inner.k_proj, inner.v_proj, inner.o_proj, inner.head_dim)
 
-    def feed_forward(self, layer: nn.Module) -> FeedForwardParts:
+    def feed_forward(self, layer: Any) -> FeedForwardParts:
         return FeedForwardParts((layer.mlp.gate_proj, layer.mlp.up_proj), layer.mlp.down_proj)
 
-    def word_embeddings(self, backbone: nn.Module) -> tuple[nn.Module, str]:
+    def word_embeddings(self, backbone: Any) -> tuple[nn.Module, str]:
         return backbone, "embed_tokens"
 
     def embed(
-        self, backbone: nn.Module, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None
+        self, backbone: Any, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None
     ) -> tuple[Tensor, Context]:
         hidden = backbone.embed_tokens(input_ids)
         positions = torch.arange(input_ids.shape[1], device=input_ids.device)[None]

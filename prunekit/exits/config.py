@@ -52,9 +52,9 @@ class MultiExitConfig(PretrainedConfig):
     ) -> None:
         if isinstance(backbone, dict):
             backbone = AutoConfig.for_model(**backbone)
-        self.backbone = backbone
+        self.backbone: Any = backbone
         self.shape = shape
-        self.exit_layers = exit_layers
+        self.exit_layers = list(exit_layers or [])
         self.exit_head = exit_head
         self.exit_reads = exit_reads
         self.exit_dropout = exit_dropout

@@ -37,9 +37,8 @@ class ExitHead(nn.Module):
     ) -> None:
         super().__init__()
         if kind not in get_args(HeadKind) or reads not in get_args(Reads):
-            raise ValueError(
-                f"an exit head is {get_args(HeadKind)} reading {get_args(Reads)}, not {kind!r} reading {reads!r}"
-            )
+            known = f"{get_args(HeadKind)}, reading {get_args(Reads)}"
+            raise ValueError(f"an exit head is one of {known}, not {kind!r}, reading {reads!r}")
         self.reads = reads
         self.dense = nn.Linear(hidden_size, hidden_size) if kind == "pooled" else None
         self.query = nn.Linear(hidden_size, 1, bias=False) if reads == "learned" else None

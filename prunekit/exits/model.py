@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import AutoModel, PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from ..architectures import ModelShape, architecture_of, reshape, select_rows, shape_of
 from .config import MultiExitConfig
@@ -40,7 +40,7 @@ class MultiExitOutput(ModelOutput):
 
 
 class MultiExitForSequenceClassification(PreTrainedModel):
-    """A transformer that classifies at several layers and lets easy inputs leave early (COST-EFF, section 3.3).
+    """A transformer that classifies at several layers; easy inputs leave early (COST-EFF, section 3.3).
 
     In training, without a policy, or with ``all_exits=True``, every exit is computed. In evaluation with a
     policy, each example leaves at its own exit and the batch shrinks; what leaves, and with which answer,
@@ -60,13 +60,13 @@ class MultiExitForSequenceClassification(PreTrainedModel):
 
     def __init__(self, config: MultiExitConfig, backbone: PreTrainedModel | None = None) -> None:
         super().__init__(config)
-        self.num_labels = config.num_labels
+        self.num_labels: int = int(config.num_labels or 2)
         self.backbone = _fresh_backbone(config) if backbone is None else backbone
         self._architecture = architecture_of(self.backbone)
         self.exits = nn.ModuleList(
             ExitHead(
                 config.hidden_size,
-                config.num_labels,
+                self.num_labels,
                 kind=config.exit_head,
                 reads=config.exit_reads,
                 dropout=config.exit_dropout,
@@ -79,7 +79,7 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """The backbone and the heads draw their own weights; a checkpoint that lacks a head gets a fresh one."""
+        """Draw a head's weights, where a checkpoint lacks it; the backbone has drawn its own."""
         if isinstance(module, ExitHead):
             module.reset_parameters()
 
@@ -108,12 +108,11 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         layers = exit_layer_numbers(exit_layers, depth)
         if layers[-1] < depth:
             architecture.truncate(backbone, layers[-1])
-        if getattr(backbone, "pooler", None) is not None:
-            backbone.pooler = None
+        drop_pooler(backbone)
         names = list(label_names) if label_names is not None else [f"LABEL_{i}" for i in range(num_labels)]
         config = MultiExitConfig(
             backbone=backbone.config,
-            # A configuration hands its attention down to its parts, so it must be given, or it would reset theirs.
+            # Must be given: a configuration hands its attention down, and would reset the backbone's.
             attn_implementation=backbone.config._attn_implementation,
             shape=shape_of(backbone).to_dict(),
             exit_layers=layers,
@@ -127,7 +126,7 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         return cls(config, backbone)
 
     def set_exit_policy(self, spec: str | dict[str, Any] | None) -> None:
-        """Use a policy at inference from now on (stored in the configuration); ``None``: all layers, always."""
+        """Use a policy at inference, and store it in the configuration; ``None``: all layers, always."""
         self._policy: ExitPolicy | None = None if spec is None else policies.build(spec)
         self.config.exit_policy = {"name": spec} if isinstance(spec, str) else spec
 
@@ -135,10 +134,10 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         """Write the backbone's present sizes into the configuration; saving does it by itself."""
         self.config.shape = shape_of(self.backbone).to_dict()
 
-    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """As in transformers, with the present sizes in ``config.json``."""
         self.refresh_config()
-        super().save_pretrained(save_directory, **kwargs)
+        super().save_pretrained(save_directory, *args, **kwargs)
 
     def get_input_embeddings(self) -> nn.Module:
         """The word embedding."""
@@ -251,10 +250,15 @@ def exit_layer_numbers(layers: Literal["all", "last"] | Sequence[int], depth: in
     return numbers
 
 
-def _fresh_backbone(config: MultiExitConfig) -> PreTrainedModel:
-    backbone = AutoModel.from_config(config.backbone)
+def drop_pooler(backbone: Any) -> None:
+    """Take off the pooler that some families put on their backbone; exits have their own heads."""
     if getattr(backbone, "pooler", None) is not None:
         backbone.pooler = None
+
+
+def _fresh_backbone(config: MultiExitConfig) -> PreTrainedModel:
+    backbone = AutoModel.from_config(config.backbone)
+    drop_pooler(backbone)
     if config.shape is not None:
         reshape(backbone, ModelShape.from_dict(config.shape))
     return backbone

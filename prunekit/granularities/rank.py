@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from ..architectures import (
@@ -67,8 +69,8 @@ class EmbeddingRank(Granularity):
 
     def groups(self, model: nn.Module) -> list[Group]:
         config = getattr(model, "config", None)
-        output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-        if output is not None and getattr(config, "tie_word_embeddings", False):
+        find_output: Any = getattr(model, "get_output_embeddings", lambda: None)
+        if find_output() is not None and getattr(config, "tie_word_embeddings", False):
             raise UnsupportedModelError(
                 "the word embedding is tied to the output matrix, so it cannot be factorised alone",
                 "untie them (config.tie_word_embeddings = False) or leave the granularity 'rank' out",
