@@ -1,0 +1,156 @@
+"""The contract of a stage, and what it is given."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from ..errors import RecipeError
+from .metrics import MetricsLog
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+    from ..data import EncodedTask
+    from ..exits import MultiExitForSequenceClassification
+    from ..recipes import Recipe
+    from .config import TrainingConfig
+
+
+class StageConfig(BaseModel):
+    """Base of the stages' configurations: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Stage(ABC):
+    """One step of a recipe.
+
+    Attributes:
+        Config: what a recipe may set, with defaults.
+        needs: roles of the models it reads, e.g. ``("model", "assistant")``.
+        gives: roles of the models it writes.
+    """
+
+    Config: ClassVar[type[StageConfig]] = StageConfig
+    needs: ClassVar[tuple[str, ...]] = ()
+    gives: ClassVar[tuple[str, ...]] = ("model",)
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    @abstractmethod
+    def run(self, context: StageContext) -> None:
+        """Do it: read ``context.models``, call ``context.publish`` for what was made, log metrics.
+
+        Killed at any moment and called again with the same folder, it goes on from its last checkpoint and
+        publishes the same weights.
+        """
+
+
+@dataclass
+class StageContext:
+    """What a stage is given.
+
+    Attributes:
+        key: the stage's key in the recipe.
+        folder: the stage's own folder in the run.
+        run_folder: the run's folder.
+        recipe: validated; ``recipe.config(key)`` is this stage's configuration.
+        task: encoded splits.
+        tokenizer: saved beside every model.
+        models: role -> folder of a saved model: ``"model"`` is the one worked on, ``"original"`` the dense
+            fine-tuned one, ``"assistant"`` the teaching assistant.
+        metrics: where measurements go.
+    """
+
+    key: str
+    folder: Path
+    run_folder: Path
+    recipe: Recipe
+    task: EncodedTask
+    tokenizer: PreTrainedTokenizerBase
+    models: dict[str, Path]
+    metrics: MetricsLog
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def training(self) -> TrainingConfig:
+        """The recipe's shared training settings."""
+        return self.recipe.training
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where cached teachers are kept, shared by the run's stages."""
+        return self.run_folder / "cache"
+
+    def seed(self, *purpose: str | int) -> int:
+        """A seed for one purpose of this stage, from the recipe's seed alone: 0..2**63-1."""
+        return derive_seed(self.recipe.seed, self.key, *purpose)
+
+    def device(self) -> torch.device:
+        """Where models run."""
+        from accelerate import PartialState
+
+        return PartialState().device
+
+    def load(self, role: str) -> MultiExitForSequenceClassification:
+        """The model that has a role, from its folder, in evaluation mode.
+
+        Raises:
+            RecipeError: no stage before this one gives it.
+        """
+        if role not in self.models:
+            raise RecipeError(
+                f"stages: {self.key} needs the {role} model, and no stage before it gives one",
+                f"models there are: {', '.join(self.models) or 'none'}",
+            )
+        return load_model(self.models[role])
+
+    def publish(self, model: MultiExitForSequenceClassification, *roles: str) -> Path:
+        """Save a model in the stage's folder, atomically, for the stages behind: it takes these roles."""
+        folder = self.folder / roles[0]
+        save_model(model, folder, self.tokenizer)
+        self.models.update(dict.fromkeys(roles, folder))
+        return folder
+
+
+def load_model(folder: Path) -> MultiExitForSequenceClassification:
+    """A model from its folder, its weights in memory of their own.
+
+    Loaded tensors may lie in a mapped file at odd addresses, where matrix products can round differently:
+    a run that went on without a break and one that was resumed must compute the same bits.
+    """
+    from .. import checkpoints
+
+    model = checkpoints.load(folder)
+    for tensor in [*model.parameters(), *model.buffers()]:
+        tensor.data = tensor.data.clone()
+    return model  # type: ignore[return-value]
+
+
+def save_model(
+    model: MultiExitForSequenceClassification, folder: Path, tokenizer: PreTrainedTokenizerBase | None, extra: Any = None
+) -> None:
+    """Save a model atomically, on the main process only; all processes go on together."""
+    from accelerate import PartialState
+
+    from .. import checkpoints
+
+    state = PartialState()
+    if state.is_main_process:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        checkpoints.save(model, folder, tokenizer, extra)
+    state.wait_for_everyone()
+
+
+def derive_seed(seed: int, *purpose: str | int) -> int:
+    """A seed that depends on ``seed`` and on what it is for: 0..2**63-1."""
+    text = "/".join(str(part) for part in (seed, *purpose))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

@@ -1,0 +1,58 @@
+"""Settings that all training stages share: the ``training:`` part of a recipe."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainingConfig(BaseModel):
+    """How models are trained; what differs from stage to stage (epochs, learning rate) is the stage's own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    batch_size: int = Field(32, ge=1, description="examples of an optimizer step, on each device")
+    eval_batch_size: int = Field(64, ge=1, description="examples of a batch when nothing is trained")
+    max_length: int = Field(128, ge=3, description="tokens of an example; longer ones are cut")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="bfloat16: autocast; auto: that where the processor or GPU computes in bfloat16, else float32",
+    )
+    threads: int | None = Field(None, ge=1, description="processor threads; PyTorch's choice when omitted")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's, not on biases and layer norms")
+    warmup_ratio: float = Field(
+        0.1, ge=0, le=1, description="part of the steps in which the learning rate rises; then it falls to zero"
+    )
+    max_grad_norm: float = Field(1.0, ge=0, description="gradients are clipped to this norm; 0: not at all")
+    gradient_accumulation: int = Field(1, ge=1, description="batches that make one optimizer step")
+    group_by_length: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="batches of examples of similar length; auto: where that spares a tenth of the tokens",
+    )
+    checkpoint_seconds: float = Field(
+        120.0, ge=0, description="write a checkpoint, from which a killed run goes on, about this often"
+    )
+
+
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """What to compute in under autocast, or ``None`` for plain float32."""
+    if precision == "float32":
+        return None
+    if precision == "bfloat16":
+        return torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    if device.type == "cpu":
+        return torch.bfloat16 if cpu_has_bfloat16() else None
+    return None
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 matrices in hardware (AVX512-BF16, AMX)."""
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    if not capabilities.startswith("AVX512"):
+        return False
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(probe is not None and probe())

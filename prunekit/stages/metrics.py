@@ -1,0 +1,84 @@
+"""``metrics.jsonl``: everything that stages measure, one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import RunError
+from ..files import plain, write_text
+
+_KEY = ("stage", "phase", "kind", "step")
+
+
+class MetricsLog:
+    """Appends records; what a resumed run measures again takes the place of what it measured before.
+
+    A record is found by ``stage``, ``phase``, ``kind`` and ``step``; its other keys are measurements.
+
+    Args:
+        path: the file; made with the first record.
+        writes: ``False`` on the processes that only help to train.
+    """
+
+    def __init__(self, path: Path, writes: bool = True) -> None:
+        self.path = path
+        self.writes = writes
+
+    def log(self, stage: str, kind: str, *, phase: str = "", step: int = 0, **values: Any) -> None:
+        """Append a record.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
+        if not self.writes:
+            return
+        record = {"stage": stage, "phase": phase, "kind": kind, "step": step, **values}
+        line = json.dumps(plain(record), ensure_ascii=False, allow_nan=False) + "\n"
+        try:
+            with self.path.open("ab") as stream:
+                # A write that a kill cut short must not swallow this line as well.
+                if stream.tell() and not self._ends_with_newline():
+                    line = "\n" + line
+                stream.write(line.encode("utf-8"))
+        except OSError as error:
+            raise RunError(
+                f"cannot write {self.path}: {error.strerror or error}", "make room, then apply the recipe again"
+            ) from error
+
+    def records(self, stage: str | None = None, kind: str | None = None) -> list[dict[str, Any]]:
+        """What was measured, in order; of a repeated measurement the last."""
+        found: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for record in self._lines():
+            found[tuple(record.get(name) for name in _KEY)] = record
+        return [
+            record
+            for record in found.values()
+            if (stage is None or record["stage"] == stage) and (kind is None or record["kind"] == kind)
+        ]
+
+    def compact(self) -> None:
+        """Rewrite the file without repeated and cut-off lines."""
+        if self.writes and self.path.exists():
+            write_text(
+                self.path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in self.records())
+            )
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        if not self.path.exists():
+            return
+        for line in self.path.read_text("utf-8", errors="replace").splitlines():
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # cut off by a kill: it is measured again
+            if isinstance(record, dict) and all(name in record for name in _KEY):
+                yield record
+
+    def _ends_with_newline(self) -> bool:
+        with self.path.open("rb") as stream:
+            stream.seek(-1, os.SEEK_END)
+            return stream.read(1) == b"\n"

@@ -1,0 +1,1 @@
+"""Training on ``transformers.Trainer``, shared by the stages; imported only when something is trained."""
