@@ -1,0 +1,302 @@
+"""The command line: parses, calls the package, prints.
+
+Exit codes: 0 done; 1 a bug; 2 something the user can mend; 3 training could not go on; 130 interrupted.
+PyTorch and transformers are imported inside the commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import click
+import typer
+
+from . import __version__, console
+from .errors import PrunekitError
+
+INTERRUPTED = 130
+_BUG = 1
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
+
+app = typer.Typer(
+    name="prunekit",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _quiet(value: bool) -> bool:
+    if value:
+        console.setup(console.Verbosity.QUIET)
+    return value
+
+
+def _verbose(value: bool) -> bool:
+    if value:
+        console.setup(console.Verbosity.VERBOSE)
+    return value
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"prunekit {__version__}")
+        raise typer.Exit
+
+
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", callback=_quiet, help="Say nothing but results, warnings and errors.")
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", callback=_verbose, help="Say more; show tracebacks.")
+]
+RecipeArgument = Annotated[
+    str,
+    typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a shipped recipe, such as 'costeff'."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Settings over the recipe's, e.g. slenderize.heads=4."),
+]
+
+
+@app.callback()
+def prunekit(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Make a transformer smaller, and let it leave early on easy inputs.
+
+    A recipe (YAML) says what to do. [bold]plan[/bold] shows what it would cost and give, [bold]apply[/bold]
+    does it, and the run's folder holds the model and a report.
+
+    [bold]Examples[/bold]
+
+      prunekit plan costeff
+      prunekit apply costeff
+      prunekit apply costeff-8x-bert-base data.task=sst2 --name bert-sst2
+      prunekit predict runs/costeff "The soup was cold, but I would come back."
+      prunekit report runs/costeff --length 64
+    """
+
+
+@app.command()
+def plan(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Check a recipe and show what it will do: stages, sizes, parameters and FLOPs. Nothing is trained.
+
+    No weights are loaded: a model from the hub needs its configuration and tokenizer alone.
+
+    [bold]Examples[/bold]
+
+      prunekit plan costeff
+      prunekit plan costeff slenderize.heads=4 slenderize.neurons=256
+      prunekit plan costeff-8x-minilm model.name=MODEL data.train_file=train.tsv data.test_file=dev.tsv
+    """
+    from .commands.plan import plan_recipe
+
+    plan_recipe(recipe, overrides or [])
+
+
+@app.command()
+def apply(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run; the recipe's by default.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder that holds the runs; 'runs' by default.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start anew; a run of this name is kept, as NAME.1 and so on.")
+    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Apply a recipe: train, prune, recover, evaluate, report.
+
+    A run that was stopped, in whatever way, continues where it was when the same command is given again. A
+    finished run is shown again, not repeated.
+
+    [bold]Examples[/bold]
+
+      prunekit apply recipes/costeff.yaml
+      prunekit apply costeff slenderize.heads=4 seed=7 --name four-heads
+      prunekit apply costeff --fresh
+      accelerate launch -m prunekit apply costeff-8x-bert-base data.task=mnli
+    """
+    from .commands.apply import apply_recipe
+
+    apply_recipe(recipe, overrides or [], name=name, output=output, fresh=fresh)
+
+
+@app.command()
+def report(
+    source: Annotated[
+        str, typer.Argument(metavar="MODEL|RUN", help="A model folder, a run folder or a hub name.")
+    ],
+    length: Annotated[int, typer.Option(min=1, help="Tokens of the sequence that is counted.")] = 128,
+    depth: Annotated[int, typer.Option(min=1, help="How deep the table of modules goes.")] = 3,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Count parameters, multiply-adds and FLOPs of a model, per module and per exit.
+
+    A FLOP is one multiplication or one addition, so FLOPs are twice the multiply-adds. For a run, its
+    result is shown as well.
+
+    [bold]Examples[/bold]
+
+      prunekit report runs/costeff
+      prunekit report path/to/model --length 64 --depth 2
+    """
+    from .commands.report import report_on
+
+    report_on(source, length=length, depth=depth)
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(metavar="MODEL|RUN", help="A model folder or a run folder.")],
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TEXT", help="Texts; by default lines of standard input."),
+    ] = None,
+    pair: Annotated[
+        bool,
+        typer.Option("--pair", help="Texts are pairs: two arguments each; a tab between them in lines."),
+    ] = False,
+    file: Annotated[Path | None, typer.Option(help="Read texts from this file, a line each.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, help="Threshold of the exit policy; the model's own by default.")
+    ] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Classify texts: label, confidence and the layer each left at.
+
+    [bold]Examples[/bold]
+
+      prunekit predict runs/costeff "The soup was cold." "I loved every minute."
+      prunekit predict runs/mrpc --pair "He left." "He went away."
+      prunekit predict runs/costeff --file sentences.txt > labels.txt
+      cat sentences.txt | prunekit predict runs/costeff
+    """
+    from .commands.predict import predict_texts
+
+    predict_texts(model, texts or [], pair=pair, file=file, threshold=threshold)
+
+
+@app.command("list")
+def list_parts(
+    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="One kind, e.g. scorers.")] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """List every part that a recipe can name, and the shipped recipes.
+
+    [bold]Examples[/bold]
+
+      prunekit list
+      prunekit list scorers
+    """
+    from .commands.parts import list_kinds
+
+    list_kinds(kind)
+
+
+@app.command(hidden=True)
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors that complete and check YAML."""
+    import json
+
+    from .recipes import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit with its code; an error becomes one message, not a traceback."""
+    console.setup()
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    try:
+        code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except click.exceptions.Abort:
+        return _stopped()
+    except KeyboardInterrupt:
+        return _stopped()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except PrunekitError as error:
+        _complain(error.message, error.mend)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone: not an error, and nobody to tell.
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        return _unexpected(error)
+    return code if isinstance(code, int) else 0
+
+
+def _stopped() -> int:
+    console.err().print("stopped; give the same command again to continue", style="yellow")
+    return INTERRUPTED
+
+
+def _complain(message: str, mend: str | None = None) -> None:
+    """One message on standard error, as it is: no markup, no wrapping in the middle of a path."""
+    err = console.err()
+    err.print("error: ", style="bold red", end="")
+    err.print(message, markup=False, soft_wrap=True)
+    if mend:
+        err.print(f"  {mend}", markup=False, soft_wrap=True)
+
+
+def _unexpected(error: Exception) -> int:
+    if console.verbosity() is console.Verbosity.VERBOSE:
+        import traceback
+
+        traceback.print_exception(error)
+    full = _disk_error(error)
+    if full is not None:
+        _complain(
+            full,
+            "make room or give a folder that can be written; then the same command continues",
+        )
+        return PrunekitError.exit_code
+    _complain(
+        f"{type(error).__name__}: {error}",
+        "this is a bug in prunekit, or in a part that the recipe names; run again with -v for the traceback",
+    )
+    return _BUG
+
+
+def _disk_error(error: BaseException | None) -> str | None:
+    """What was wrong with the disk, if that is what ``error`` or its causes are about."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _DISK:
+            place = f"{error.filename}: " if error.filename else ""
+            return f"cannot write: {place}{error.strerror}"
+        # The tensor writers report the system's error in words alone.
+        if f"os error {errno.ENOSPC}" in str(error):
+            return "cannot write: no space left on the device"
+        error = error.__cause__ or error.__context__
+    return None

@@ -1,0 +1,1 @@
+"""What each command does; :mod:`prunekit.cli` only parses and dispatches."""

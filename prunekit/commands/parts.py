@@ -1,0 +1,57 @@
+"""``prunekit list``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+
+from .. import console
+from ..errors import PrunekitError
+from ..registry import Registry
+
+# Kind on the command line -> the package with the registry; also the entry-point group.
+KINDS = {
+    "stages": "prunekit.stages",
+    "granularities": "prunekit.granularities",
+    "scorers": "prunekit.scorers",
+    "schedulers": "prunekit.schedulers",
+    "budgets": "prunekit.budgets",
+    "policies": "prunekit.exits.policies",
+    "architectures": "prunekit.architectures",
+}
+RECIPES = "recipes"
+
+
+def list_kinds(kind: str | None) -> None:
+    """Print the parts of one kind, or of all."""
+    kinds = [*KINDS, RECIPES]
+    if kind is not None and kind not in kinds:
+        close = difflib.get_close_matches(kind, kinds, n=1)
+        guess = f"did you mean {close[0]!r}? " if close else ""
+        raise PrunekitError(f"there is no kind of part called {kind!r}", f"{guess}known: {', '.join(kinds)}")
+    for one in kinds if kind is None else [kind]:
+        if one == RECIPES:
+            _list_recipes()
+        else:
+            _list_parts(one)
+
+
+def _list_parts(kind: str) -> None:
+    registry: Registry[object] = importlib.import_module(KINDS[kind]).registry
+    table = console.table(f"{kind} (entry-point group {KINDS[kind]})", "name", "what it is", "from")
+    for entry in registry.entries():
+        table.add_row(entry.name, entry.summary.replace("``", ""), entry.origin)
+    _print(table)
+
+
+def _list_recipes() -> None:
+    from ..recipes import load_recipe, shipped_recipes
+
+    table = console.table("recipes (prunekit apply NAME)", "name", "what it does", "file")
+    for name, file in shipped_recipes().items():
+        table.add_row(name, load_recipe(file).description, str(file))
+    _print(table)
+
+
+def _print(table: object) -> None:
+    console.out().print(table)

@@ -1,0 +1,17 @@
+"""Recipes: YAML that says what to do, checked before anything is done."""
+
+from __future__ import annotations
+
+from .loading import find_recipe, load_recipe, recipe_from_mapping, shipped_recipes
+from .schema import Recipe, json_schema
+from .source import dump
+
+__all__ = [
+    "Recipe",
+    "dump",
+    "find_recipe",
+    "json_schema",
+    "load_recipe",
+    "recipe_from_mapping",
+    "shipped_recipes",
+]

@@ -1,0 +1,298 @@
+"""A run: the folder of one application of a recipe.
+
+    runs/<name>/
+        recipe.yaml      resolved
+        run.json         versions, seed, machine, command
+        metrics.jsonl    one line for each measurement
+        stages/1-finetune/, 2-assistant/, ...
+        model/, report/
+        done.json        there once everything is
+
+A run that was stopped, in whatever way, is continued by applying the same recipe again.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from . import __version__
+from .errors import RunError
+from .files import write_json, write_text
+from .recipes import Recipe
+from .recipes.source import parse
+
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "scikit-learn",
+    "torch-pruning",
+    "fvcore",
+)
+_DONE = "done.json"
+# What names and describes a run does not decide its result.
+_FREE_KEYS = ("name", "description", "output")
+_MOST_DIFFERENCES = 12
+
+
+def mark_done(folder: Path, **info: Any) -> None:
+    """Say that all of ``folder`` is written. Written last and atomically, so it is there or it is not."""
+    write_json(folder / _DONE, info)
+
+
+def is_done(folder: Path) -> bool:
+    """Whether :func:`mark_done` was reached."""
+    return (folder / _DONE).is_file()
+
+
+def is_main_process() -> bool:
+    """Whether this process writes; the others of a distributed launch only compute."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+class Run:
+    """The folder of one application of a recipe, held by this process alone. Use it with ``with``.
+
+    Args:
+        recipe: what is applied.
+        name: folder inside the output folder; the recipe's name if omitted.
+        output: folder of the runs; the recipe's if omitted.
+        fresh: move a run that is there aside, to ``<name>.1`` and so on, and start anew.
+        command: what the person typed, for the record.
+
+    Attributes:
+        folder: the run's folder.
+        resumed: whether an earlier process began it.
+
+    Raises:
+        RunError: the folder cannot be written, is in use, or belongs to another recipe.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        name: str | None = None,
+        output: str | os.PathLike[str] | None = None,
+        fresh: bool = False,
+        command: str | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.folder = Path(output or recipe.output) / (name or recipe.name)
+        self.resumed = False
+        self._fresh = fresh
+        self._command = command or " ".join(sys.argv)
+        self._lock: IO[str] | None = None
+
+    def __enter__(self) -> Run:
+        if is_main_process():
+            self._take()
+            try:
+                self._begin()
+            except BaseException:
+                self._release()
+                raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._release()
+
+    # -- what is in it
+
+    @property
+    def model_folder(self) -> Path:
+        """The resulting model, in the Hugging Face layout."""
+        return self.folder / "model"
+
+    @property
+    def report_folder(self) -> Path:
+        """``report.json``, Markdown and the HTML page."""
+        return self.folder / "report"
+
+    @property
+    def finished(self) -> bool:
+        """Whether every stage has been done."""
+        return is_done(self.folder)
+
+    def stage_folder(self, number: int, key: str) -> Path:
+        """Folder of the ``number``-th stage (from 1), e.g. ``stages/3-slenderize``."""
+        return self.folder / "stages" / f"{number}-{key}"
+
+    def finish(self, **info: Any) -> None:
+        """Mark the run as finished."""
+        if is_main_process():
+            mark_done(self.folder, finished=_now(), **info)
+
+    def info(self) -> dict[str, Any]:
+        """What ``run.json`` holds."""
+        return dict(json.loads((self.folder / "run.json").read_text(encoding="utf-8")))
+
+    # -- taking and beginning it
+
+    def _take(self) -> None:
+        """Lock the folder, made if need be. The system drops the lock when the process ends, however."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.folder / ".lock").open("w", encoding="utf-8")
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._release()
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise _cannot_write(self.folder, error) from error
+            raise RunError(
+                f"the run {self.folder} is being applied by another process",
+                "wait for it to end, or give this one another name: --name OTHER",
+            ) from error
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _begin(self) -> None:
+        held = [entry.name for entry in self.folder.iterdir() if not _is_scratch(entry)]
+        if held and self._fresh:
+            self._move_aside()
+            held = []
+        if held and not (self.folder / "recipe.yaml").is_file():
+            raise RunError(
+                f"{self.folder} is there and is not a run: it has no recipe.yaml",
+                "give the run another name with --name OTHER, or move the folder aside with --fresh",
+            )
+        if held:
+            self._check_same_recipe()
+            self.resumed = True
+        else:
+            write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
+        if not (self.folder / "run.json").is_file():
+            write_json(self.folder / "run.json", self._description())
+
+    def _move_aside(self) -> None:
+        number = 1
+        while (aside := self.folder.with_name(f"{self.folder.name}.{number}")).exists():
+            number += 1
+        try:
+            self.folder.rename(aside)
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+        self._release()
+        self._take()
+
+    def _check_same_recipe(self) -> None:
+        file = self.folder / "recipe.yaml"
+        there = _flat(parse(file.read_text(encoding="utf-8"), str(file)).data)
+        here = _flat(self.recipe.resolved())
+        differing = [
+            key
+            for key in dict.fromkeys([*there, *here])
+            if key.partition(".")[0] not in _FREE_KEYS and there.get(key, _ABSENT) != here.get(key, _ABSENT)
+        ]
+        if not differing:
+            return
+        lines = [
+            f"  {key}: {there.get(key, _ABSENT)!r} there, {here.get(key, _ABSENT)!r} now"
+            for key in differing[:_MOST_DIFFERENCES]
+        ]
+        if len(differing) > _MOST_DIFFERENCES:
+            lines.append(f"  and {len(differing) - _MOST_DIFFERENCES} more")
+        raise RunError(
+            f"the run {self.folder} was made with another recipe; they differ in\n" + "\n".join(lines),
+            "give this run another name with --name OTHER, or start anew with --fresh "
+            f"(the old run is kept as {self.folder.name}.1)",
+        )
+
+    def _description(self) -> dict[str, Any]:
+        return {
+            "command": self._command,
+            "created": _now(),
+            "seed": self.recipe.seed,
+            "versions": versions(),
+            "machine": machine(),
+        }
+
+
+def versions() -> dict[str, str]:
+    """Versions of prunekit, Python and the libraries that decide the result."""
+    found = {"prunekit": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """The machine, as far as it bears on speed."""
+    import torch
+
+    return {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines: Iterable[str] = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = ()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "absent"
+
+
+_ABSENT = _Absent()
+
+
+def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys; lists stay whole."""
+    if not isinstance(data, Mapping):
+        return {prefix: data}
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        flat.update(_flat(value, f"{prefix}.{key}" if prefix else str(key)))
+    return flat
+
+
+def _is_scratch(entry: Path) -> bool:
+    return entry.name == ".lock" or (entry.name.startswith(".") and entry.name.endswith(".tmp"))
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _cannot_write(folder: Path, error: OSError) -> RunError:
+    return RunError(
+        f"cannot write the run folder {folder}: {error.strerror or error}",
+        "make room, or give a folder that can be written with --output FOLDER; what was there is untouched",
+    )
