@@ -10,4 +10,17 @@ class Scheduler(ABC):
 
     @abstractmethod
     def fraction(self, step: int, steps: int) -> float:
-        """Fraction in [0, 1] after ``step`` of ``steps`` (1-based); never falls, and is 1.0 at the last."""
+        """Fraction in [0, 1] after ``step`` of ``steps`` (1-based); never falls, and is 1.0 at the last.
+
+        ``step`` 0 is the model as it came: 0.0.
+
+        Raises:
+            ValueError: ``step`` outside ``0..steps``, or ``steps`` below 1.
+        """
+
+    @staticmethod
+    def progress(step: int, steps: int) -> float:
+        """``step / steps``, checked."""
+        if steps < 1 or not 0 <= step <= steps:
+            raise ValueError(f"step {step} is outside 0..{steps}")
+        return step / steps

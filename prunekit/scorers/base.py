@@ -17,6 +17,8 @@ Loss = Callable[[nn.Module, Any], Tensor]
 class Scorer(ABC):
     """Gives every unit of every group its importance; larger is worth more.
 
+    A scorer is also a torch-pruning ``Importance``: hand it to a ``MetaPruner`` as ``importance=``.
+
     Attributes:
         needs_data: whether :meth:`score` reads ``batches`` and ``loss``.
     """
@@ -25,9 +27,15 @@ class Scorer(ABC):
 
     @abstractmethod
     def score(
-        self, model: nn.Module, groups: Sequence[Group], batches: Iterable[Any], loss: Loss | None
+        self,
+        model: nn.Module,
+        groups: Sequence[Group],
+        batches: Iterable[Any] = (),
+        loss: Loss | None = None,
     ) -> dict[str, Tensor]:
         """Importance of every unit: group name -> float32 ``[group.size]`` on the CPU, all finite, >= 0.
+
+        Groups that rank themselves (:meth:`~prunekit.groups.Group.intrinsic_importance`) give their own.
 
         Args:
             model: in any mode; scored in evaluation mode (dropout off) and left as it was.
@@ -42,3 +50,10 @@ class Scorer(ABC):
 
         Scorers that need gradients read ``.grad`` of the group's parameters, as torch-pruning's own do.
         """
+
+
+def split_intrinsic(groups: Sequence[Group]) -> tuple[list[Group], dict[str, Tensor]]:
+    """Groups that a scorer has to score, and the importance of those that rank themselves."""
+    intrinsic = {g.name: g.intrinsic_importance() for g in groups}
+    known = {name: value.float().cpu() for name, value in intrinsic.items() if value is not None}
+    return [g for g in groups if g.name not in known], known

@@ -1,0 +1,67 @@
+"""How large a unit's parameters are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..dependency_graph import per_channel, pieces
+from ..errors import UnsupportedModelError
+from ..groups import Group
+from . import register
+from .base import Loss, Scorer, split_intrinsic
+
+
+@register("magnitude")
+class Magnitude(Scorer):
+    """Norm of all parameters a unit owns: (sum |w|^p)^(1/p), no data needed.
+
+    Han et al., "Learning both Weights and Connections" (2015), for single weights; Li et al., "Pruning
+    Filters for Efficient ConvNets" (2017), for whole structures.
+
+    Args:
+        p: order of the norm, above 0; 2 is the Euclidean norm.
+    """
+
+    needs_data = False
+
+    def __init__(self, p: float = 2.0) -> None:
+        if p <= 0:
+            raise ValueError(f"magnitude: p must be above 0, not {p}")
+        self.p = p
+
+    @torch.no_grad()
+    def score(
+        self,
+        model: nn.Module,
+        groups: Sequence[Group],
+        batches: Iterable[Any] = (),
+        loss: Loss | None = None,
+    ) -> dict[str, Tensor]:
+        """As in :class:`Scorer`; ``batches`` and ``loss`` are not read."""
+        rest, scores = split_intrinsic(groups)
+        for group in rest:
+            if not group.slices:
+                raise UnsupportedModelError(
+                    f"{group.name}: its units own no parameters, so they have no magnitude",
+                    "use a scorer that reads activations, e.g. taylor",
+                )
+            sums = torch.zeros(group.size, dtype=torch.float64)
+            for piece in group.slices:
+                sums += piece.per_unit(self._powers(piece.tensor), group.size).cpu()
+            scores[group.name] = sums.pow(1 / self.p).float()
+        return {g.name: scores[g.name] for g in groups}
+
+    @torch.no_grad()
+    def __call__(self, group: Any, **kwargs: Any) -> Tensor | None:
+        """Norm of each channel's rows, columns, biases and norm parameters; needs no gradient."""
+        parts = pieces(group)
+        if not parts:
+            return None
+        return per_channel(group, parts, [self._powers(p.tensor) for p in parts]).pow(1 / self.p).float()
+
+    def _powers(self, values: Tensor) -> Tensor:
+        return values.detach().double().abs().pow(self.p)
