@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
+from ..errors import BudgetError
 from ..groups import Group
 
 
@@ -25,9 +28,18 @@ class Budget(ABC):
         fraction: float = 1.0,
         scores: Mapping[str, Tensor] | None = None,
     ) -> dict[str, int]:
-        """Units each group keeps when ``fraction`` of the way is done: name -> 1..group.size."""
+        """Units each group keeps when ``fraction`` of the way is done: name -> 1..group.size.
 
-    @abstractmethod
+        Args:
+            model: as it is now.
+            groups: as they are now; the way began at their ``initial_size``.
+            fraction: in [0, 1].
+            scores: name -> ``[group.size]``; only budgets that rank across groups read them.
+
+        Raises:
+            BudgetError: as :meth:`check`, or scores are needed and missing.
+        """
+
     def keep(
         self,
         model: nn.Module,
@@ -35,4 +47,69 @@ class Budget(ABC):
         scores: Mapping[str, Tensor],
         fraction: float = 1.0,
     ) -> dict[str, Tensor]:
-        """Units each group keeps: name -> ascending int64 positions."""
+        """Units each group keeps: name -> ascending int64 positions.
+
+        Within a group the highest scores stay; of equal ones the first. Ordered groups keep a prefix, and
+        groups that keep all their units need no score.
+        """
+        sizes = self.sizes(model, groups, fraction, scores)
+        return {group.name: best(group, sizes[group.name], scores) for group in groups}
+
+
+def best(group: Group, count: int, scores: Mapping[str, Tensor]) -> Tensor:
+    """The ``count`` units of a group with the highest scores: ascending int64 ``[count]``."""
+    if group.ordered or count == group.size:
+        return torch.arange(count)
+    ranked = torch.argsort(importance(group, scores), descending=True, stable=True)
+    return ranked[:count].sort().values
+
+
+def importance(group: Group, scores: Mapping[str, Tensor] | None) -> Tensor:
+    """A group's scores, or its own ranking: ``[size]``.
+
+    Raises:
+        BudgetError: there are none, or not one a unit.
+    """
+    given = None if scores is None else scores.get(group.name)
+    if given is None:
+        given = group.intrinsic_importance()
+    if given is None:
+        raise BudgetError(f"there are no scores for {group.name}", "score the groups first")
+    if given.shape != (group.size,):
+        raise BudgetError(
+            f"scores of {group.name} have shape {tuple(given.shape)}, but it has {group.size} units",
+            "score the groups again after every step",
+        )
+    return given
+
+
+def by_granularity(groups: Sequence[Group], names: Sequence[str]) -> dict[str, list[Group]]:
+    """Groups of each named granularity, in order.
+
+    Raises:
+        BudgetError: a name that no group has.
+    """
+    known: dict[str, list[Group]] = {}
+    for group in groups:
+        known.setdefault(group.granularity, []).append(group)
+    for name in names:
+        if name not in known:
+            raise BudgetError(
+                f"the budget names {name!r}, but nothing of that granularity is pruned",
+                f"granularities that are pruned: {', '.join(known) or 'none'}",
+            )
+    return {name: known[name] for name in names}
+
+
+def on_the_way(group: Group, target: int, fraction: float) -> int:
+    """Size after ``fraction`` of the way from the initial size to ``target``; never above the present size.
+
+    What is removed is rounded, half up, so that ten steps that remove ten heads remove one each.
+    """
+    removed = math.floor((group.initial_size - target) * fraction + 0.5)
+    return min(group.size, group.initial_size - removed)
+
+
+def where(group: Group) -> str:
+    """How a message names a group."""
+    return f"{group.name} ({group.granularity}, {group.initial_size} units)"
