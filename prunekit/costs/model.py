@@ -10,8 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..architectures import FactorizedEmbedding, architecture_of, backbone_of
+from ..errors import UnsupportedModelError
 from ..groups import Group
-from .positions import measured_positions, query_modules, transformer_positions
+from .positions import is_transformer, measured_positions, query_modules, transformer_positions
 
 Sizes = Mapping[str, int]
 
@@ -49,7 +50,7 @@ class _Term:
 
     dims: list[_Dim]
     positions: float = 0
-    # Width of the queries, where this is a query matrix: two attention products hang on it.
+    # A query matrix: its rows are the width of the two attention products.
     attends: bool = False
 
     def cost(self, sizes: Sizes, tokens: int) -> tuple[int, float]:
@@ -110,10 +111,15 @@ class CostModel:
         self._sizes = {g.name: g.size for g in groups}
         if len(self._sizes) != len(groups):
             raise ValueError("groups must have unique names")
-        if example_inputs is None:
+        if example_inputs is not None:
+            positions = measured_positions(model, example_inputs)
+        elif is_transformer(model):
             positions = transformer_positions(model, sequence_length)
         else:
-            positions = measured_positions(model, example_inputs)
+            raise UnsupportedModelError(
+                f"{type(model).__name__} is of no registered architecture, so its costs must be measured",
+                "give example_inputs: the arguments of one forward call",
+            )
         queries = query_modules(model)
         ranks = [g for g in groups if g.granularity == "rank"]
         self._embeddings = [_embedding(model, g) for g in ranks]
@@ -130,7 +136,8 @@ class CostModel:
         if unknown:
             raise KeyError(f"no group is called {sorted(unknown)[0]!r}")
         at = {**self._sizes, **(sizes or {})}
-        parts = [term.cost(at, self.sequence_length) for term in (*self._terms, *self._embeddings)]
+        every: list[_Term | _Embedding] = [*self._terms, *self._embeddings]
+        parts = [term.cost(at, self.sequence_length) for term in every]
         return Cost(sum(p for p, _ in parts), round(sum(m for _, m in parts)))
 
 
@@ -146,7 +153,8 @@ def _embedding(model: nn.Module, group: Group) -> _Embedding:
     words = _words(model, [group])[0]
     if isinstance(words, FactorizedEmbedding):
         return _Embedding(group.name, words.embedding.num_embeddings, words.projection.out_features, None)
-    return _Embedding(group.name, *words.weight.shape, whole=group.size)
+    vocab_size, width = words.get_parameter("weight").shape
+    return _Embedding(group.name, vocab_size, width, group.size)
 
 
 def _terms(

@@ -97,11 +97,11 @@ def exit_macs(
     that is reached through the whole model.
     """
     tokens = np.asarray(lengths, dtype=np.int64).reshape(-1)
-    if tokens.size and tokens.min() < 1:
-        raise ValueError(f"lengths must be at least 1, not {tokens.min()}")
+    if tokens.size == 0 or tokens.min() < 1:
+        raise ValueError(f"lengths must be given, and at least 1 each, not {tokens.min(initial=0)}")
     unique, where = np.unique(tokens, return_inverse=True)
     table = [_up_to_exits(module_costs(model, int(length))) for length in unique]
-    return np.array(table, dtype=np.int64).reshape(len(unique), -1)[where.reshape(-1)]
+    return np.array(table, dtype=np.int64)[where.reshape(-1)]
 
 
 def _up_to_exits(costs: Sequence[ModuleCost]) -> list[int]:
@@ -136,8 +136,9 @@ def _places(model: nn.Module) -> dict[nn.Module, tuple[str, int | None]]:
         places[module] = (POSITIONS if embeds else NORMS, None)
     owner, attribute = architecture.word_embeddings(backbone)
     places.update(dict.fromkeys(getattr(owner, attribute).modules(), (WORDS, None)))
-    if isinstance(getattr(backbone, "pooler", None), nn.Module):
-        places.update(dict.fromkeys(backbone.pooler.modules(), (POOLER, None)))
+    pooler = getattr(backbone, "pooler", None)
+    if isinstance(pooler, nn.Module):
+        places.update(dict.fromkeys(pooler.modules(), (POOLER, None)))
     for number, layer in enumerate(architecture.layers(backbone), 1):
         attention, ffn = architecture.attention(layer), architecture.feed_forward(layer)
         places.update(dict.fromkeys(layer.modules(), (NORMS, number)))

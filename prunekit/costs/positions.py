@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.modeling_layers import GenericForSequenceClassification, GenericForTokenClassification
 from transformers.pytorch_utils import Conv1D
 
 from ..architectures import architecture_of, backbone_of
@@ -22,12 +24,19 @@ def transformer_positions(model: nn.Module, tokens: int) -> dict[nn.Module, floa
     Inside the backbone, and in an output embedding, once a token; in its pooler, and outside of it in
     exits and heads, once. The query of an exit's learned pooling counts twice a token: for the score,
     and for the weighted mean, which is a product of the same size.
+
+    Raises:
+        UnsupportedModelError: the model is of no registered architecture.
     """
+    architecture_of(model)  # raises for what is no known transformer
     backbone = backbone_of(model)
     once = getattr(backbone, "pooler", None)
     pooler = set(once.modules()) if isinstance(once, nn.Module) else set()
-    output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    output = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
     each_token = (set(backbone.modules()) - pooler) | {output}
+    if isinstance(model, (GenericForSequenceClassification, GenericForTokenClassification)):
+        # Decoders classify every token, and choose one afterwards.
+        each_token |= {model.score}
     positions: dict[nn.Module, float] = {
         module: tokens if module in each_token else 1
         for module in model.modules()
@@ -39,12 +48,20 @@ def transformer_positions(model: nn.Module, tokens: int) -> dict[nn.Module, floa
     return positions
 
 
+def is_transformer(model: nn.Module) -> bool:
+    """Whether the model is of a registered architecture."""
+    try:
+        architecture_of(model)
+    except UnsupportedModelError:
+        return False
+    return True
+
+
 def query_modules(model: nn.Module) -> set[nn.Module]:
     """The query matrices of a transformer, whose width the attention products have; none elsewhere."""
-    try:
-        architecture = architecture_of(model)
-    except UnsupportedModelError:
+    if not is_transformer(model):
         return set()
+    architecture = architecture_of(model)
     return {architecture.attention(layer).query for layer in architecture.layers(backbone_of(model))}
 
 

@@ -1,5 +1,6 @@
 """Counting, evaluation of exits, and the written report."""
 
+from .counting import Counts, count
 from .evaluation import (
     Evaluation,
     ExitCosts,
@@ -17,6 +18,7 @@ from .schema import (
 )
 
 __all__ = [
+    "Counts",
     "Evaluation",
     "ExitCosts",
     "ExitOutputs",
@@ -27,5 +29,6 @@ __all__ = [
     "StageRecord",
     "SystemReport",
     "choose_policy",
+    "count",
     "evaluate_exits",
 ]
