@@ -1,0 +1,105 @@
+"""Saving and loading what is not a multi-exit model, and what happens when it goes wrong."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from families import DECODERS, FAMILIES, batch, task_model
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+import prunekit
+from prunekit.errors import CheckpointError
+from prunekit.granularities import registry
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_slimmed_transformers_model_loads_with_the_auto_classes(family, tmp_path):
+    model = task_model(family)
+    for granularity in ("heads", "neurons", "rank"):
+        for index, group in enumerate(registry.build(granularity).groups(model)):
+            group.keep(torch.arange(max(1, group.size // 2 - index)))
+    expected = model(**batch()).logits
+    prunekit.save(model, tmp_path / "m")
+    auto = AutoModelForCausalLM if family in DECODERS else AutoModelForSequenceClassification
+    for loaded in (auto.from_pretrained(tmp_path / "m").eval(), prunekit.load(tmp_path / "m")):
+        assert type(loaded) is type(model)
+        assert torch.equal(loaded(**batch()).logits, expected)
+
+
+def test_any_other_module_loads_into_a_fresh_one(tmp_path):
+    def make():
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16, 5)
+        )
+
+    model = make().eval()
+    small = copy.deepcopy(model)
+    small[0] = nn.Conv2d(3, 4, 3)
+    small[1] = nn.BatchNorm2d(4).eval()
+    small[4] = nn.Linear(4 * 16, 5)
+    prunekit.save(small, tmp_path / "m")
+    loaded = prunekit.load(tmp_path / "m", into=make())
+    image = torch.randn(2, 3, 6, 6)
+    assert torch.equal(loaded(image), small(image))
+    assert (loaded[0].out_channels, loaded[1].num_features, loaded[4].in_features) == (4, 4, 64)
+    with pytest.raises(CheckpointError, match="into=Sequential"):
+        prunekit.load(tmp_path / "m")
+
+
+def test_saving_again_replaces_the_model_alone(tmp_path):
+    model = task_model("bert")
+    prunekit.save(model, tmp_path / "m")
+    prunekit.save(model, tmp_path / "m")
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "thesis.txt").write_text("years of work")
+    with pytest.raises(CheckpointError, match="not a model folder"):
+        prunekit.save(task_model("bert"), tmp_path / "m")
+    assert (tmp_path / "m" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_failed_write_leaves_the_old_model(tmp_path):
+    model = task_model("bert")
+    prunekit.save(model, tmp_path / "m")
+
+    def fails(folder):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(CheckpointError, match="No space left"):
+        prunekit.save(model, tmp_path / "m", extra=fails)
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+    prunekit.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, 5000])
+def test_truncated_weights(tmp_path, kept):
+    prunekit.save(task_model("bert"), tmp_path / "m")
+    weights = tmp_path / "m" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:kept])
+    with pytest.raises(CheckpointError, match="cannot read the model"):
+        prunekit.load(tmp_path / "m")
+
+
+def test_truncated_configuration(tmp_path):
+    prunekit.save(task_model("bert"), tmp_path / "m")
+    config = tmp_path / "m" / "config.json"
+    config.write_text(config.read_text()[:200])
+    with pytest.raises(CheckpointError, match="cannot read the model"):
+        prunekit.load(tmp_path / "m")
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(CheckpointError, match=r"no model\.safetensors"):
+        prunekit.load(tmp_path / "nowhere")
+
+
+def test_a_model_of_someone_else(tmp_path):
+    task_model("bert").save_pretrained(tmp_path / "m")
+    with pytest.raises(CheckpointError, match="did not write"):
+        prunekit.load(tmp_path / "m")

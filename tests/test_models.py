@@ -1,0 +1,70 @@
+"""Where models come from, and what is said when they do not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from families import ENCODERS, backbone
+
+import prunekit
+from prunekit.architectures import shape_of
+from prunekit.errors import CheckpointError, RecipeError, UnsupportedModelError
+from prunekit.exits import MultiExitForSequenceClassification
+from prunekit.granularities import registry
+from prunekit.models import ModelConfig, load_backbone, load_config, load_tokenizer, skeleton
+
+
+def test_built_in_encoder_follows_the_seed_and_its_changes():
+    model = ModelConfig(config={"hidden_size": 64, "num_hidden_layers": 2})
+    torch.manual_seed(5)
+    first = load_backbone(model, vocab_size=50)
+    torch.manual_seed(5)
+    second = load_backbone(model, vocab_size=50)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert (shape_of(first).vocab_size, shape_of(first).hidden_size, len(shape_of(first).layers)) == (
+        50,
+        64,
+        2,
+    )
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+def test_folder(family, tmp_path):
+    original = backbone(family)
+    original.save_pretrained(tmp_path)
+    loaded = load_backbone(ModelConfig(name=str(tmp_path)))
+    assert shape_of(loaded) == shape_of(original)
+    assert getattr(loaded, "pooler", None) is None
+    bare = skeleton(ModelConfig(name=str(tmp_path)))
+    assert all(p.is_meta for p in bare.parameters())
+    assert shape_of(bare) == shape_of(original)
+
+
+def test_a_slimmed_model_can_be_started_from(tmp_path):
+    model = MultiExitForSequenceClassification.from_backbone(backbone("bert"))
+    for group in registry.build("heads").groups(model):
+        group.keep(torch.tensor([0, 2]))
+    prunekit.save(model, tmp_path / "m")
+    config = ModelConfig(name=str(tmp_path / "m"))
+    assert shape_of(load_backbone(config)) == shape_of(model)
+    assert shape_of(skeleton(config)) == shape_of(model)
+
+
+def test_messages(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CheckpointError, match="no such folder"):
+        load_backbone(ModelConfig(name="nobody/nothing"))
+    with pytest.raises(CheckpointError, match="no such folder"):
+        load_tokenizer(ModelConfig(name="nobody/nothing"))
+    with pytest.raises(RecipeError, match="builtin:small-encoder"):
+        load_config(ModelConfig(name="builtin:giant"))
+    with pytest.raises(RecipeError, match="no such setting"):
+        load_config(ModelConfig(config={"hiden_size": 3}))
+    with pytest.raises(RecipeError, match="do not divide"):
+        load_config(ModelConfig(config={"num_attention_heads": 7}))
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2", "n_layer": 1, "n_embd": 8, "n_head": 2}')
+    with pytest.raises(UnsupportedModelError, match="gpt2"):
+        skeleton(ModelConfig(name=str(tmp_path)))
+    (tmp_path / "config.json").write_text('{"model_type": "bert"')
+    with pytest.raises(CheckpointError, match="cannot read the model"):
+        load_config(ModelConfig(name=str(tmp_path)))

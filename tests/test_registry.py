@@ -1,0 +1,73 @@
+"""Names, import paths, entry points, and what is said about wrong ones."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from prunekit import registry as registry_module
+from prunekit.errors import RecipeError
+from prunekit.registry import Registry
+from prunekit.schedulers import Scheduler
+from prunekit.schedulers import registry as schedulers
+
+
+class Late(Scheduler):
+    """Everything at the end."""
+
+    def __init__(self, hold: float = 0.5) -> None:
+        self.hold = hold
+
+    def fraction(self, step, steps):
+        return float(step == steps)
+
+
+def test_names_mappings_instances_and_import_paths():
+    assert type(schedulers.build("linear")).__name__ == "Linear"
+    late = schedulers.build({"name": f"{__name__}:Late", "hold": 0.1})
+    assert isinstance(late, Late)
+    assert late.hold == 0.1
+    assert schedulers.build(late) is late
+
+
+def test_wrong_names_and_arguments_say_what_was_meant():
+    with pytest.raises(RecipeError, match="did you mean 'linear'"):
+        schedulers.build("liner")
+    with pytest.raises(RecipeError, match="did you mean 'hold'"):
+        schedulers.build({"name": f"{__name__}:Late", "hodl": 0.1})
+    with pytest.raises(RecipeError, match="does not derive"):
+        schedulers.build("collections:OrderedDict")
+    with pytest.raises(RecipeError, match="cannot import"):
+        schedulers.build("no_such_package:Thing")
+    with pytest.raises(RecipeError, match="mapping with 'name'"):
+        schedulers.build({"nam": "linear"})
+
+
+def test_two_parts_cannot_share_a_name():
+    registry = Registry("scheduler", Scheduler, "prunekit.schedulers")
+    registry.register("late")(Late)
+    registry.register("late")(Late)
+    with pytest.raises(ValueError, match="already registered"):
+        registry.register("late")(type("Other", (Late,), {}))
+
+
+def test_entry_points_of_other_packages(monkeypatch):
+    point = EntryPoint("late", f"{__name__}:Late", "prunekit.schedulers")
+    monkeypatch.setattr(
+        registry_module, "entry_points", lambda group: [point] if group == point.group else []
+    )
+    registry = Registry("scheduler", Scheduler, "prunekit.schedulers")
+    assert isinstance(registry.build("late"), Late)
+    assert [e.summary for e in registry.entries() if e.name == "late"] == ["Everything at the end."]
+
+
+def test_import_is_quick_and_the_auto_classes_know_the_models_in_either_order():
+    light = "import sys, prunekit; assert not {'torch', 'transformers'} & set(sys.modules)"
+    first = "import prunekit; from transformers import AutoConfig as A"
+    second = "from transformers import AutoConfig as A; import prunekit"
+    known = "; assert A.for_model('prunekit_multi_exit') and A.for_model('prunekit_slim')"
+    for code in (light, first + known, second + known):
+        subprocess.run([sys.executable, "-c", code], check=True)
