@@ -19,6 +19,7 @@ Path = tuple[str, ...]
 
 # Far more than any recipe holds; what is refused is an alias that expands without end.
 _MAX_VALUES = 100_000
+_TAGS = ("map", "seq", "null", "bool", "int", "float", "str")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,16 @@ class _Loader(yaml.SafeLoader):
 
 class _Dumper(yaml.SafeDumper):
     """Safe dumper whose plain scalars :class:`_Loader` reads back as what they were."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # PyYAML writes these line breaks and marks bare in every style but this one, and loses them in reading.
+    style = '"' if _UNICODE_BREAKS & set(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_UNICODE_BREAKS = set("\x85\u2028\u2029\ufeff")
+_Dumper.add_representer(str, _represent_text)
 
 
 _RESOLVERS = (
@@ -128,10 +139,13 @@ class _Builder:
     def build(self, node: yaml.Node, path: Path, outer: tuple[int, ...]) -> Any:
         self.values += 1
         if id(node) in outer or self.values > _MAX_VALUES:
-            raise RecipeError(
-                f"{self._place(node)}: {_dotted(path)}: an alias that contains itself, or too much"
-            )
+            raise RecipeError(f"{self._place(node)}: {_dotted(path)}: an alias that never ends")
         outer = (*outer, id(node))
+        if node.tag.removeprefix("tag:yaml.org,2002:") not in _TAGS:
+            raise RecipeError(
+                f"{self._place(node)}: {_dotted(path)}: the tag {node.tag!r} is not read",
+                "recipes hold plain text, numbers, true, false, null, lists and mappings",
+            )
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path, outer)
         if isinstance(node, yaml.SequenceNode):
@@ -171,11 +185,6 @@ class _Builder:
         return str(node.value)
 
     def _scalar(self, node: yaml.Node, path: Path) -> Any:
-        if node.tag.rpartition(":")[2] not in ("null", "bool", "int", "float", "str"):
-            raise RecipeError(
-                f"{self._place(node)}: {_dotted(path)}: the tag {node.tag!r} is not read",
-                "recipes hold plain text, numbers, true, false, null, lists and mappings",
-            )
         try:
             return self.loader.construct_object(node)
         except (yaml.YAMLError, ValueError, KeyError) as error:

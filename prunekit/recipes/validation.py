@@ -42,6 +42,7 @@ def validate(source: Source, origin: str) -> Recipe:
         recipe = model.model_validate(data)
     except ValidationError as error:
         raise RecipeError(*_translate(error, model, data, source, origin)) from error
+    _check_order(recipe, uses, source, origin)
     recipe._uses = uses
     recipe._marks = dict(source.marks)
     recipe._origin = origin
@@ -94,6 +95,22 @@ def _check_stages(data: Mapping[str, Any], uses: Mapping[str, str], source: Sour
     return [key for key in dict.fromkeys(listed) if isinstance(key, str)]
 
 
+def _check_order(recipe: Recipe, uses: Mapping[str, str], source: Source, origin: str) -> None:
+    """Every model that a stage reads is written by a stage before it."""
+    there: list[str] = []
+    for index, key in enumerate(recipe.stages):
+        stage = stages.get(uses.get(key, key))
+        missing = [role for role in stage.needs if role not in there]
+        if missing:
+            givers = [name for name in stages.names() if missing[0] in stages.get(name).gives]
+            place = describe(("stages", str(index)), source.marks, origin)
+            raise RecipeError(
+                f"{place}: {key} needs the {missing[0]} model, and no stage before it gives one",
+                f"put one of these before it: {', '.join(givers)}",
+            )
+        there.extend(stage.gives)
+
+
 def _translate(
     error: ValidationError, model: type[BaseModel], data: Mapping[str, Any], source: Source, origin: str
 ) -> tuple[str, str | None]:
@@ -105,7 +122,8 @@ def _translate(
     lines: list[tuple[str, str | None]] = []
     for path, found in problems.items():
         # The members of a union each say what they expected: one line for them all.
-        what = " or ".join(dict.fromkeys(text for text, _ in found))
+        first, *others = dict.fromkeys(text for text, _ in found)
+        what = " or ".join([first, *(text.removeprefix("expected ") for text in others)])
         mend = next((text for _, text in found if text), None)
         shown = _input(error, path, data) if what.startswith("expected") else ""
         lines.append((f"{describe(path, source.marks, origin)}: {what}{shown}", mend))
@@ -130,7 +148,8 @@ def _explain(
     message: str = item["msg"]
     if message.startswith("Input should be "):
         message = "expected " + message.removeprefix("Input should be ")
-    return message.replace("a valid ", "a ").partition(", unable to parse")[0], None
+    message = message.replace("a valid integer", "an integer").replace("a valid ", "a ")
+    return message.partition(", unable to parse")[0], None
 
 
 def _input(error: ValidationError, path: tuple[str, ...], data: Mapping[str, Any]) -> str:
