@@ -65,7 +65,7 @@ def test_layers_behind_the_last_exit_are_dropped():
 
 @pytest.mark.parametrize("layers", [[], [0], [4], [1, 1]])
 def test_impossible_exit_layers(layers):
-    with pytest.raises(ValueError, match="1..3"):
+    with pytest.raises(ValueError, match=r"1\.\.3"):
         model_of(exit_layers=layers)
 
 
@@ -121,12 +121,10 @@ def leaves_at(logits, spec):
         if spec["name"] == "patience":
             if index >= 1 and logits[index].argmax() == logits[index - 1].argmax():
                 return index
-        elif spec["name"] == "entropy" and measure(logits[index], "entropy") < at(spec["threshold"], index):
-            return index
-        elif spec["name"] == "confidence" and measure(logits[index], "confidence") > at(
-            spec["threshold"], index
-        ):
-            return index
+        else:
+            value, limit = measure(logits[index], spec["name"]), at(spec["threshold"], index)
+            if value < limit if spec["name"] == "entropy" else value > limit:
+                return index
     return len(logits) - 1
 
 
