@@ -1,0 +1,22 @@
+"""Tasks and where their examples come from, the embedded one included."""
+
+from .config import DataConfig
+from .encoding import EncodedTask, check_text, collator, encode, word_tokenizer
+from .glue import GLUE_TASKS
+from .metrics import METRICS, check_metrics, score
+from .tasks import TaskData, load_task
+
+__all__ = [
+    "GLUE_TASKS",
+    "METRICS",
+    "DataConfig",
+    "EncodedTask",
+    "TaskData",
+    "check_metrics",
+    "check_text",
+    "collator",
+    "encode",
+    "load_task",
+    "score",
+    "word_tokenizer",
+]

@@ -1,0 +1,239 @@
+"""A task: its examples in three splits, its label names and its metrics."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import DataError
+from . import reviews
+from .config import CUSTOM, REVIEWS, DataConfig
+from .glue import GLUE_TASKS, HUB_NAME, GlueTask
+from .labels import Columns, find_columns, label_names_of, read_labels, read_texts
+from .metrics import check_metrics
+from .sources import Table, read_file, read_hub
+
+if TYPE_CHECKING:
+    import datasets
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass
+class TaskData:
+    """Examples of a text-classification task.
+
+    Attributes:
+        name: the task's name.
+        train, validation, test: columns ``text`` (str), ``text_pair`` (str, for pairs only), ``label``
+            (int, a position in ``label_names``) and, for the embedded task, ``difficulty`` (str).
+            ``validation`` chooses checkpoints, ``test`` is what is reported.
+        label_names: names of the classes in the order of their numbers.
+        metrics: names of the scores; the first is the main one.
+    """
+
+    name: str
+    train: datasets.Dataset
+    validation: datasets.Dataset
+    test: datasets.Dataset
+    label_names: list[str]
+    metrics: list[str]
+
+    @property
+    def num_labels(self) -> int:
+        """Number of classes."""
+        return len(self.label_names)
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether an example is a pair of texts."""
+        return "text_pair" in self.train.column_names
+
+    @property
+    def splits(self) -> dict[str, datasets.Dataset]:
+        """The three splits by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+
+def load_task(config: DataConfig, seed: int) -> TaskData:
+    """Read or generate the task's examples.
+
+    Without validation data, validation examples are held out of train, stratified by label; where
+    ``train_size`` leaves examples over, those are taken for it, so that no training example is lost.
+
+    Args:
+        config: the recipe's ``data`` part.
+        seed: drives generation, subsets and what is held out, unless ``config.seed`` is set.
+
+    Raises:
+        DataError: see :mod:`prunekit.data.sources` and :mod:`prunekit.data.labels`.
+    """
+    seed = seed if config.seed is None else config.seed
+    if config.task == REVIEWS:
+        return _generated(config, seed)
+    glue = GLUE_TASKS.get(config.task)
+    tables = _read(config, glue)
+    columns = find_columns(config, glue, tables["train"])
+    given = config.label_names or (list(glue.label_names) if glue is not None else None)
+    names = label_names_of(tables["train"], columns.label, given)
+    metrics = list(config.metrics or (glue.metrics if glue is not None else ("accuracy",)))
+    check_metrics(metrics, len(names))
+    examples = {split: _examples(table, columns, names) for split, table in tables.items()}
+    splits = _divide(examples, config, np.random.default_rng(seed))
+    task = TaskData(config.task, **splits, label_names=names, metrics=metrics)
+    _warn_of_overlap(task)
+    return task
+
+
+def _generated(config: DataConfig, seed: int) -> TaskData:
+    sizes = {split: getattr(config, f"{split}_size") or reviews.SIZES[split] for split in SPLITS}
+    splits = {
+        split: _dataset(
+            {
+                "text": [example.text for example in examples],
+                "label": [example.label for example in examples],
+                "difficulty": [example.difficulty for example in examples],
+            }
+        )
+        for split, examples in reviews.generate(seed, sizes).items()
+    }
+    metrics = list(config.metrics or ("accuracy",))
+    check_metrics(metrics, len(reviews.LABEL_NAMES))
+    return TaskData(REVIEWS, **splits, label_names=list(reviews.LABEL_NAMES), metrics=metrics)
+
+
+def _read(config: DataConfig, glue: GlueTask | None) -> dict[str, Table]:
+    if config.from_files:
+        files = {split: getattr(config, f"{split}_file") for split in SPLITS}
+        return {split: read_file(path, f"data.{split}_file") for split, path in files.items() if path}
+    if glue is not None and config.hub_name is None:
+        splits = {"train": "train", "test": glue.test_split, **config.hub_splits}
+        tables = read_hub(HUB_NAME, config.hub_config or config.task, splits, set())
+        return {
+            split: _without_empty(table) if split == "train" else table for split, table in tables.items()
+        }
+    if config.task == CUSTOM and config.hub_name is None:
+        raise DataError(
+            "data.task is 'custom', but nothing says where its examples are",
+            "give data.train_file=... data.test_file=..., or data.hub_name=...",
+        )
+    splits = {**{split: split for split in SPLITS}, **config.hub_splits}
+    optional = {"validation"} - config.hub_splits.keys()
+    if config.hub_name is not None:
+        return read_hub(config.hub_name, config.hub_config, splits, optional)
+    try:
+        return read_hub(config.task, config.hub_config, splits, optional)
+    except DataError as error:
+        known = ", ".join([REVIEWS, *GLUE_TASKS])
+        error.mend = f"tasks known by name: {known}; {error.mend}"
+        raise
+
+
+def _without_empty(table: Table) -> Table:
+    """GLUE's own training data (QQP) has a few empty questions, which nobody but GLUE could mend."""
+    texts = [values for values in table.columns.values() if any(isinstance(value, str) for value in values)]
+    kept = [row for row in range(len(table)) if all(values[row] and values[row].strip() for values in texts)]
+    if len(kept) == len(table):
+        return table
+    logger.warning("%s: %d examples with an empty text are left out", table.origin, len(table) - len(kept))
+    columns = {name: [values[row] for row in kept] for name, values in table.columns.items()}
+    return Table(table.origin, columns, lambda row: table.locate(kept[row]), table.class_names)
+
+
+def _examples(table: Table, columns: Columns, names: Sequence[str]) -> datasets.Dataset:
+    values: dict[str, list[Any]] = {"text": read_texts(table, columns.text, "text")}
+    if columns.text_pair is not None:
+        values["text_pair"] = read_texts(table, columns.text_pair, "text_pair")
+    values["label"] = read_labels(table, columns.label, names)
+    return _dataset(values)
+
+
+def _dataset(values: dict[str, list[Any]]) -> datasets.Dataset:
+    import datasets
+
+    features = {name: datasets.Value("int64" if name == "label" else "string") for name in values}
+    return datasets.Dataset.from_dict(values, features=datasets.Features(features))
+
+
+def _divide(
+    examples: dict[str, datasets.Dataset], config: DataConfig, rng: np.random.Generator
+) -> dict[str, datasets.Dataset]:
+    """Three splits of the sizes asked for, out of what was read."""
+    train = examples["train"]
+    result = {}
+    if "test" in examples:
+        result["test"] = _at_most(examples["test"], config.test_size, rng)
+    else:
+        wanted = max(1, round((config.test_fraction or 0) * len(train)))
+        train, result["test"] = _hold_out(train, min(wanted, config.test_size or wanted), rng, "test")
+    if "validation" in examples:
+        result["validation"] = _at_most(examples["validation"], config.validation_size, rng)
+        result["train"] = _at_most(train, config.train_size, rng)
+    else:
+        used = min(config.train_size or len(train), len(train))
+        wanted = config.validation_size or max(1, round(config.validation_fraction * used))
+        train, result["validation"] = _hold_out(train, wanted, rng, "validation")
+        result["train"] = _at_most(train, config.train_size, rng)
+    return result
+
+
+def _hold_out(
+    data: datasets.Dataset, size: int, rng: np.random.Generator, split: str
+) -> tuple[datasets.Dataset, datasets.Dataset]:
+    if size >= len(data):
+        raise DataError(
+            f"{size} {split} examples are to be held out of {len(data)} training examples: none would be left",
+            f"lower data.{split}_size, or give data.{split}_file",
+        )
+    chosen, rest = stratified(data["label"], size, rng)
+    return data.select(rest), data.select(chosen)
+
+
+def _at_most(data: datasets.Dataset, size: int | None, rng: np.random.Generator) -> datasets.Dataset:
+    if size is None or size >= len(data):
+        return data
+    return data.select(stratified(data["label"], size, rng)[0])
+
+
+def stratified(labels: Sequence[int], size: int, rng: np.random.Generator) -> tuple[list[int], list[int]]:
+    """Draw ``size`` positions so that every label keeps its share, to the nearest example.
+
+    Returns:
+        The drawn positions and the others, both ascending.
+    """
+    values = np.asarray(labels)
+    classes, counts = np.unique(values, return_counts=True)
+    exact = counts * (size / len(values))
+    shares = np.floor(exact).astype(int)
+    # the largest remainders take what rounding down left over
+    order = np.argsort(shares - exact, kind="stable")
+    shares[order[: size - shares.sum()]] += 1
+    drawn = [
+        rng.permutation(np.flatnonzero(values == label))[:share]
+        for label, share in zip(classes, shares, strict=True)
+    ]
+    chosen = np.sort(np.concatenate(drawn))
+    rest = np.setdiff1d(np.arange(len(values)), chosen)
+    return chosen.tolist(), rest.tolist()
+
+
+def _warn_of_overlap(task: TaskData) -> None:
+    def texts(data: datasets.Dataset) -> list[tuple[str, ...]]:
+        names = ("text", "text_pair") if task.is_pair else ("text",)
+        return list(zip(*(data[name] for name in names), strict=True))
+
+    train = set(texts(task.train))
+    shared = sum(example in train for example in texts(task.test))
+    if shared:
+        logger.warning(
+            "%d of %d test examples of %s are also in its training data: scores on them say little",
+            shared,
+            len(task.test),
+            task.name,
+        )
