@@ -42,7 +42,7 @@ class Piece:
         dim: the dimension.
         role: ``"producer"``: rows, and biases, that make the channels; ``"consumer"``: columns that read
             them; ``"between"``: one value a channel (norms, depthwise convolutions, PReLU).
-        positions: int64 ``[N]`` along ``dim``.
+        positions: int64 ``[N]``, channels of the module's input or output.
         channels: int64 ``[N]``, the root's channel that each position belongs to.
     """
 
@@ -57,6 +57,11 @@ class Piece:
     def tensor(self) -> Tensor:
         """The parameter as it is now."""
         return getattr(self.module, self.parameter)
+
+    @property
+    def places(self) -> Tensor:
+        """Where ``positions`` are along ``dim``: all blocks of a grouped convolution share its columns."""
+        return self.positions % self.tensor.shape[self.dim]
 
     @property
     def label(self) -> str:
@@ -77,9 +82,6 @@ def pieces(group: Any) -> list[Piece]:
             # torch-pruning loses the root of a channel where queries are grouped (None).
             pairs = [(i, c) for i, c in zip(item.idxs, channels, strict=True) if c is not None]
             positions = torch.tensor([i for i, _ in pairs], dtype=torch.int64)
-            if role == "consumer" and getattr(module, "groups", 1) > 1:
-                # Every block of a grouped convolution reads the same columns of the weight.
-                positions = positions % getattr(module, parameter).shape[dim]
             owners = torch.tensor([int(c) for _, c in pairs], dtype=torch.int64)
             found.append(Piece(module, parameter, dim, role, positions, owners))
     return found
@@ -110,7 +112,7 @@ def per_channel(group: Any, parts: Sequence[Piece], values: Sequence[Tensor]) ->
     for part, value in zip(parts, values, strict=True):
         others = [d for d in range(value.dim()) if d != part.dim % value.dim()]
         rows = value.double().sum(dim=others) if others else value.double()
-        sums.index_add_(0, part.channels, rows.cpu()[part.positions])
+        sums.index_add_(0, part.channels, rows.cpu()[part.places])
     return sums[roots]
 
 
