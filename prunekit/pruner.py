@@ -37,6 +37,7 @@ class Pruner:
         budget: what is kept in the end; checked here, before any compute.
         scheduler: how far each step goes.
         steps: number of steps to the budget.
+        state: a :meth:`state_dict` to go on from; ``model`` is the slimmed model of that time.
 
     Attributes:
         groups: all groups of interchangeable units.
@@ -78,6 +79,7 @@ class Pruner:
         budget: Spec | Budget,
         scheduler: Spec | Scheduler = "linear",
         steps: int = 1,
+        state: Mapping[str, Any] | None = None,
     ) -> None:
         if steps < 1:
             raise PrunekitError(f"steps: {steps} is below 1", "a whole number from 1 up was expected")
@@ -89,7 +91,10 @@ class Pruner:
         self.steps_done = 0
         self.groups = _all_groups(model, granularities)
         self.scores: dict[str, Tensor] = {}
-        self.budget.check(model, self.groups)
+        if state is not None:
+            self.load_state_dict(state)
+        else:
+            self.budget.check(model, self.groups)
 
     @property
     def done(self) -> bool:
@@ -158,6 +163,9 @@ class Pruner:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where :meth:`state_dict` was taken; the model must be the slimmed one of that time.
 
+        Budgets that compare with the initial model ("8x") may refuse the slimmed one before its state is
+        known: give the constructor ``state`` then.
+
         Raises:
             CheckpointError: the state is of other groups, sizes or steps.
         """
@@ -168,8 +176,8 @@ class Pruner:
         if sizes != dict(state["sizes"]):
             names = [n for n in {**sizes, **state["sizes"]} if sizes.get(n) != state["sizes"].get(n)]
             raise CheckpointError(
-                f"the pruner's state is of another model: {names[0]} has {sizes.get(names[0])} units here and "
-                f"{state['sizes'].get(names[0])} there",
+                f"the pruner's state is of another model: {names[0]} has {sizes.get(names[0])} units here "
+                f"and {state['sizes'].get(names[0])} there",
                 "load the model that was saved together with the state, then make the Pruner",
             )
         if state["steps"] != self.steps:

@@ -37,7 +37,7 @@ _VOLATILE = ("_name_or_path", "transformers_version", "exit_policy", "dtype", "a
 
 @dataclass(frozen=True)
 class CacheShape:
-    """Sizes of a cache: hidden states float32 ``[tokens, states, hidden_size]``, logits ``[examples, exits, classes]``."""
+    """Sizes of a cache: float32 ``[tokens, states, hidden_size]`` and ``[examples, exits, classes]``."""
 
     tokens: int
     examples: int

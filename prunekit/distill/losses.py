@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 Reduction = Literal["sum", "mean", "none"]
 
@@ -35,8 +35,8 @@ def prediction_loss(
     """
     if teacher_logits.shape not in (exit_logits.shape, exit_logits.shape[1:]):
         raise ValueError(
-            f"teacher logits {tuple(teacher_logits.shape)} fit neither {tuple(exit_logits.shape)} (exit by exit) "
-            f"nor {tuple(exit_logits.shape[1:])} (one prediction for every exit)"
+            f"teacher logits {tuple(teacher_logits.shape)} fit neither {tuple(exit_logits.shape)}, "
+            f"exit by exit, nor {tuple(exit_logits.shape[1:])}, one prediction for every exit"
         )
     soft = torch.softmax(teacher_logits.float() / temperature, dim=-1)
     log_student = torch.log_softmax(exit_logits.float() / temperature, dim=-1)
@@ -52,7 +52,7 @@ def truth_loss(exit_logits: Tensor, labels: Tensor, reduction: Reduction = "sum"
         reduction: over exits; ``"none"`` gives ``[E]``.
     """
     exits, _, classes = exit_logits.shape
-    every = F.cross_entropy(
+    every = cross_entropy(
         exit_logits.float().reshape(-1, classes), labels.repeat(exits), reduction="none"
     ).reshape(exits, -1)
     return _reduced(every.mean(dim=1), reduction)
@@ -81,10 +81,9 @@ def feature_loss(
         raise ValueError(
             f"{len(hidden_states)} hidden states of the student, {len(teacher_states)} of the teacher"
         )
-    if hidden_states[0].shape != teacher_states[0].shape:
-        raise ValueError(
-            f"hidden states {tuple(hidden_states[0].shape)} of the student, {tuple(teacher_states[0].shape)} of the teacher"
-        )
+    ours, theirs = tuple(hidden_states[0].shape), tuple(teacher_states[0].shape)
+    if ours != theirs:
+        raise ValueError(f"hidden states {ours} of the student, {theirs} of the teacher")
     weights = mask.float() / (mask.sum() * hidden_states[0].shape[-1])
     every = []
     for student, teacher in zip(hidden_states, teacher_states, strict=True):

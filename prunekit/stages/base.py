@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from ..errors import RecipeError
+from ..files import write_json
 from .metrics import MetricsLog
 
 if TYPE_CHECKING:
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
     from ..exits import MultiExitForSequenceClassification
     from ..recipes import Recipe
     from .config import TrainingConfig
+
+
+RECORD = "record.json"
 
 
 class StageConfig(BaseModel):
@@ -113,6 +120,47 @@ class StageContext:
             )
         return load_model(self.models[role])
 
+    def part(
+        self, name: str, make: Callable[[], tuple[Any, dict[str, Any]]]
+    ) -> tuple[MultiExitForSequenceClassification, dict[str, Any]]:
+        """A part of the stage that is not made twice: the model that ``make`` gave, and its record.
+
+        The model is read back from its folder whether it was made now or before the run was stopped.
+
+        Args:
+            name: of the part, a folder name.
+            make: gives the model and what there is to remember of it, as plain JSON values.
+        """
+        from accelerate import PartialState
+
+        folder = self.folder / "parts" / name
+        PartialState().wait_for_everyone()
+        if not folder.is_dir():
+            model, record = make()
+            save_model(model, folder, None, lambda new: write_json(new / RECORD, record))
+        return self.read_part(name)
+
+    def read_part(self, name: str) -> tuple[MultiExitForSequenceClassification, dict[str, Any]]:
+        """A part that was made, and its record."""
+        folder = self.folder / "parts" / name
+        return load_model(folder), json.loads((folder / RECORD).read_text("utf-8"))
+
+    def parts(self) -> list[str]:
+        """Names of the parts that were made and not removed, sorted."""
+        folder = self.folder / "parts"
+        # A name with a dot in front is of one that is being written.
+        return sorted(p.name for p in folder.iterdir() if p.name[0] != ".") if folder.is_dir() else []
+
+    def clean_parts(self, *names: str) -> None:
+        """Remove parts that are not needed any more."""
+        from accelerate import PartialState
+
+        if PartialState().is_main_process:
+            for name in names:
+                folder = self.folder / "parts" / name
+                # Half a removal must not be taken for a part.
+                shutil.rmtree(folder.rename(folder.with_name(f".{name}")))
+
     def publish(self, model: MultiExitForSequenceClassification, *roles: str) -> Path:
         """Save a model in the stage's folder, atomically, for the stages behind: it takes these roles."""
         folder = self.folder / roles[0]
@@ -136,7 +184,10 @@ def load_model(folder: Path) -> MultiExitForSequenceClassification:
 
 
 def save_model(
-    model: MultiExitForSequenceClassification, folder: Path, tokenizer: PreTrainedTokenizerBase | None, extra: Any = None
+    model: MultiExitForSequenceClassification,
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase | None,
+    extra: Any = None,
 ) -> None:
     """Save a model atomically, on the main process only; all processes go on together."""
     from accelerate import PartialState

@@ -18,12 +18,15 @@ class TrainingConfig(BaseModel):
     max_length: int = Field(128, ge=3, description="tokens of an example; longer ones are cut")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="bfloat16: autocast; auto: that where the processor or GPU computes in bfloat16, else float32",
+        description="bfloat16 (autocast), float32, or auto: bfloat16 where the hardware computes in it",
     )
     threads: int | None = Field(None, ge=1, description="processor threads; PyTorch's choice when omitted")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's, not on biases and layer norms")
     warmup_ratio: float = Field(
-        0.1, ge=0, le=1, description="part of the steps in which the learning rate rises; then it falls to zero"
+        0.1,
+        ge=0,
+        le=1,
+        description="part of the steps in which the learning rate rises; then it falls to zero",
     )
     max_grad_norm: float = Field(1.0, ge=0, description="gradients are clipped to this norm; 0: not at all")
     gradient_accumulation: int = Field(1, ge=1, description="batches that make one optimizer step")

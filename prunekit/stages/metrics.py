@@ -46,7 +46,8 @@ class MetricsLog:
                 stream.write(line.encode("utf-8"))
         except OSError as error:
             raise RunError(
-                f"cannot write {self.path}: {error.strerror or error}", "make room, then apply the recipe again"
+                f"cannot write {self.path}: {error.strerror or error}",
+                "make room, then apply the recipe again",
             ) from error
 
     def records(self, stage: str | None = None, kind: str | None = None) -> list[dict[str, Any]]:
@@ -63,9 +64,7 @@ class MetricsLog:
     def compact(self) -> None:
         """Rewrite the file without repeated and cut-off lines."""
         if self.writes and self.path.exists():
-            write_text(
-                self.path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in self.records())
-            )
+            write_text(self.path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in self.records()))
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         if not self.path.exists():

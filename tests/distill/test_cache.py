@@ -64,7 +64,7 @@ def build(tmp_path, model=None, data=None, **options):
 
 
 def test_cached_answers_and_losses_are_the_live_ones(tmp_path):
-    model, (dataset, lengths) = teacher_model(), split()
+    model, dataset = teacher_model(), split()[0]
     cached, live = build(tmp_path, model, batch_size=4), LiveTeacher(model)
     student = teacher_model(1).eval()
     for rows in ([3, 1, 7, 12], [0], list(range(13))):
@@ -82,7 +82,7 @@ def test_cached_answers_and_losses_are_the_live_ones(tmp_path):
 
 
 def test_padding_may_be_on_the_left(tmp_path):
-    model, (dataset, lengths) = teacher_model(), split()
+    model, dataset = teacher_model(), split()[0]
     cached = build(tmp_path, model)
     rows = [dataset[i] for i in (2, 5, 8)]
     right, left = collate(rows), collate(rows, left=True)
@@ -140,7 +140,7 @@ def test_dropout_has_no_part_and_autocast_neither(tmp_path):
     model = teacher_model().train()
     with torch.autocast("cpu", torch.bfloat16):
         cached = build(tmp_path, model)
-    dataset, lengths = split()
+    dataset, _ = split()
     batch = collate([dataset[i] for i in range(13)])
     torch.testing.assert_close(
         cached(batch).exit_logits, LiveTeacher(teacher_model())(batch).exit_logits, rtol=1e-5, atol=1e-6

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 Integers = npt.NDArray[np.int64]
-# Batches whose examples are sorted by length among themselves: large enough to sort well, small enough to mix.
+# Batches whose examples are sorted together: enough to sort well, few enough to mix.
 POOL = 50
 
 
@@ -80,7 +80,10 @@ class EpochSampler(Sampler[int]):
         pool = self.batch_size * POOL
         # Stable, so that rows of equal length keep their random order.
         order = np.concatenate(
-            [p[np.argsort(self.lengths[p], kind="stable")] for p in np.split(order, range(pool, len(order), pool))]
+            [
+                p[np.argsort(self.lengths[p], kind="stable")]
+                for p in np.split(order, range(pool, len(order), pool))
+            ]
         )
         whole = len(order) - len(order) % self.batch_size
         batches = order[:whole].reshape(-1, self.batch_size)

@@ -1,0 +1,109 @@
+"""The teaching assistant: full width, with an exit on every layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import Field
+
+from . import register
+from .base import Stage, StageConfig, StageContext
+
+if TYPE_CHECKING:
+    from ..exits import MultiExitForSequenceClassification
+    from ..exits.config import ExitsConfig
+
+
+class AssistantConfig(StageConfig):
+    """Settings of the stage."""
+
+    epochs: float = Field(3.0, gt=0, description="passes over the training examples")
+    learning_rate: float = Field(3e-5, gt=0, description="after the warm-up; then it falls linearly to zero")
+    ground_truth: float = Field(0.5, ge=0, description="weight of the cross-entropy with the labels")
+    predictions: float = Field(
+        0.5, ge=0, description="weight of the soft cross-entropy with the original's final prediction"
+    )
+    temperature: float = Field(1.0, gt=0, description="divides the logits of both in the soft cross-entropy")
+    gradient_equilibrium: bool = Field(True, description="balance the exits' gradients (Eq. 3)")
+    copy_last_exit: bool = Field(
+        False, description="begin every exit with the weights of the original's classifier"
+    )
+    features_first_epochs: float = Field(
+        0.0, ge=0, description="epochs of hidden-state distillation alone before (the published code's; off)"
+    )
+    features_learning_rate: float = Field(3e-5, gt=0, description="learning rate of those epochs")
+
+
+@register("assistant")
+class Assistant(Stage):
+    """Train the teaching assistant: every exit learns from the original's final prediction and the labels."""
+
+    Config = AssistantConfig
+    needs = ("original",)
+    gives = ("model", "assistant")
+    config: AssistantConfig
+
+    def run(self, context: StageContext) -> None:
+        """Put exits on a copy of the original and train all of it; keep the best by the exits' mean."""
+        from ..distill import LiveTeacher
+        from .training.fit import Fitter
+        from .training.objectives import Objective, features, predictions, truth
+
+        config = self.config
+        fitter = Fitter(context)
+        original = context.load("original").to(fitter.device)
+        teacher = LiveTeacher(original)
+        torch.manual_seed(context.seed("exits"))
+        model = with_exits(context.load("original"), context.recipe.exits, config.copy_last_exit)
+        steps = 0
+        if config.features_first_epochs:
+            steps += fitter.fit(
+                model,
+                Objective([features()], teacher),
+                phase="features",
+                learning_rate=config.features_learning_rate,
+                epochs=config.features_first_epochs,
+                select_best=False,
+            ).steps
+        result = fitter.fit(
+            model,
+            Objective(
+                [truth(config.ground_truth), predictions(config.predictions, config.temperature, final=True)],
+                teacher,
+            ),
+            phase="train",
+            learning_rate=config.learning_rate,
+            epochs=config.epochs,
+            gradient_equilibrium=config.gradient_equilibrium,
+        )
+        context.publish(model, "model", "assistant")
+        context.summary.update(steps=steps + result.steps, score=result.score, best_step=result.best_step)
+        fitter.clean()
+
+
+def with_exits(
+    model: MultiExitForSequenceClassification, exits: ExitsConfig, copy_last: bool
+) -> MultiExitForSequenceClassification:
+    """The same backbone with another layout of exits; the last exit stays as it is.
+
+    Args:
+        model: gives its backbone away.
+        exits: the layout.
+        copy_last: begin the new exits with the last one's weights; else they are drawn from torch's seed.
+    """
+    from ..exits import MultiExitForSequenceClassification
+
+    config = model.config
+    new = MultiExitForSequenceClassification.from_backbone(
+        model.backbone,
+        exit_layers=exits.layers,
+        head=exits.head,
+        reads=exits.reads,
+        dropout=exits.dropout,
+        label_names=[config.id2label[i] for i in range(config.num_labels)],
+    )
+    last = model.exits[-1].state_dict()
+    for head in new.exits if copy_last else new.exits[-1:]:
+        head.load_state_dict(last)
+    return new

@@ -1,0 +1,112 @@
+"""Running a recipe's stages one after another, from where an earlier process came to."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import console
+from .base import StageContext
+from .metrics import MetricsLog
+
+if TYPE_CHECKING:
+    from ..recipes import Recipe
+    from ..runs import Run
+
+logger = logging.getLogger(__name__)
+
+
+def run_recipe(recipe: Recipe, run: Run) -> None:
+    """Do all stages that are not done yet, in the run's folder.
+
+    Raises:
+        PrunekitError: of a stage; what was done before it stays.
+    """
+    import torch
+
+    from ..data import encode, load_task
+    from ..models import load_tokenizer
+
+    _settle_torch(recipe)
+    main = _is_main_process()
+    metrics = MetricsLog(run.folder / "metrics.jsonl", writes=main)
+    metrics.compact()
+    task_data = load_task(recipe.data, recipe.seed)
+    logger.info(
+        "%s: %d training, %d validation and %d test examples",
+        task_data.name, len(task_data.train), len(task_data.validation), len(task_data.test),
+    )  # fmt: skip
+    tokenizer = load_tokenizer(recipe.model, _texts(task_data))
+    task = encode(task_data, tokenizer, recipe.training.max_length)
+    models: dict[str, Path] = {}
+    for number, key in enumerate(recipe.stages, 1):
+        folder = run.stage_folder(number, key)
+        done = folder / "done.json"
+        if not done.is_file():
+            context = StageContext(key, folder, run.folder, recipe, task, tokenizer, dict(models), metrics)
+            _run_stage(context, recipe, done)
+        finished = json.loads(done.read_text("utf-8"))
+        models.update({role: run.folder / path for role, path in finished["models"].items()})
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    if main:
+        shutil.rmtree(run.folder / "cache", ignore_errors=True)
+    run.finish()
+
+
+def _run_stage(context: StageContext, recipe: Recipe, done: Path) -> None:
+    """Run one stage and, once all it made is on the disk, say so."""
+    from accelerate import PartialState
+
+    from ..files import write_json
+
+    state = PartialState()
+    if state.is_main_process:
+        context.folder.mkdir(parents=True, exist_ok=True)
+    state.wait_for_everyone()
+    started = time.monotonic()
+    before = dict(context.models)
+    with console.where(context.key):
+        logger.info("begins")
+        recipe.stage_class(context.key)(recipe.config(context.key)).run(context)
+        seconds = time.monotonic() - started
+        logger.info("done in %s", console.duration(seconds))
+    context.metrics.log(context.key, "stage", seconds=seconds, **context.summary)
+    context.metrics.compact()
+    made = {
+        role: os.fspath(path.relative_to(context.run_folder))
+        for role, path in context.models.items()
+        if before.get(role) != path
+    }
+    if state.is_main_process:
+        write_json(done, {"seconds": seconds, "models": made, **context.summary})
+    state.wait_for_everyone()
+
+
+def _settle_torch(recipe: Recipe) -> None:
+    """Threads, and algorithms that give the same bits again."""
+    import torch
+
+    if recipe.training.threads is not None:
+        torch.set_num_threads(recipe.training.threads)
+    if torch.cuda.is_available():
+        # cuBLAS reads it when it is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _texts(task: Any) -> list[str]:
+    """Training texts, for a tokenizer that is made from them."""
+    texts = list(task.train["text"])
+    return texts + list(task.train["text_pair"]) if task.is_pair else texts
+
+
+def _is_main_process() -> bool:
+    from accelerate import PartialState
+
+    return bool(PartialState().is_main_process)

@@ -1,0 +1,149 @@
+"""What is minimised: a weighted sum of terms, each a loss per exit or per layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...distill import Teacher, TeacherOutput, feature_loss, model_inputs, prediction_loss, truth_loss
+from ...exits import MultiExitOutput
+
+Batch = Mapping[str, Any]
+TermLoss = Callable[[MultiExitOutput, TeacherOutput | None, Batch], Tensor]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One part of an objective.
+
+    Args:
+        name: in logs and messages, e.g. ``"features"``.
+        loss: gives one loss per exit ``[E]`` or per hidden state ``[L + 1]``, or a scalar; they are summed.
+        weight: of the sum.
+        unit: what the values are counted in, ``"exit"`` or ``"layer"``; ``first`` is the first one's number.
+        teacher, states: whether it reads the teacher's answers, hidden states.
+        since: it counts from this part of a training run on, 0 to 1.
+    """
+
+    name: str
+    loss: TermLoss
+    weight: float = 1.0
+    unit: str = "exit"
+    first: int = 1
+    teacher: bool = False
+    states: bool = False
+    since: float = 0.0
+
+
+def truth(weight: float = 1.0, since: float = 0.0) -> Term:
+    """Cross-entropy of every exit with the labels."""
+
+    def loss(output: MultiExitOutput, _: TeacherOutput | None, batch: Batch) -> Tensor:
+        return truth_loss(output.exit_logits, batch["labels"], "none")
+
+    return Term("ground truth", loss, weight, since=since)
+
+
+def predictions(
+    weight: float = 1.0, temperature: float = 1.0, *, final: bool = False, since: float = 0.0
+) -> Term:
+    """Soft cross-entropy of every exit with the teacher's same exit (Eq. 4), or with its final prediction."""
+
+    def loss(output: MultiExitOutput, taught: TeacherOutput | None, _: Batch) -> Tensor:
+        assert taught is not None
+        target = taught.logits if final else taught.exit_logits
+        return prediction_loss(output.exit_logits, target, temperature, "none")
+
+    return Term("predictions", loss, weight, teacher=True, since=since)
+
+
+def features(weight: float = 1.0, since: float = 0.0) -> Term:
+    """Mean squared error of the embedding output and every layer's hidden states (Eq. 5)."""
+
+    def loss(output: MultiExitOutput, taught: TeacherOutput | None, batch: Batch) -> Tensor:
+        assert taught is not None and taught.hidden_states is not None
+        return feature_loss(output.hidden_states, taught.hidden_states, batch["attention_mask"], "none")
+
+    return Term("features", loss, weight, unit="layer", first=0, teacher=True, states=True, since=since)
+
+
+class Objective:
+    """A weighted sum of terms: one forward pass of the student, and one answer of the teacher.
+
+    Args:
+        terms: those of weight 0 are left out.
+        teacher: needed if a term reads it.
+    """
+
+    def __init__(self, terms: Sequence[Term], teacher: Teacher | None = None) -> None:
+        self.terms = [term for term in terms if term.weight]
+        self.teacher = teacher
+        if not self.terms:
+            raise ValueError("an objective needs a term whose weight is not 0")
+        if teacher is None and any(term.teacher for term in self.terms):
+            raise ValueError("an objective with distillation needs a teacher")
+
+    def parts(self, model: nn.Module, batch: Batch, progress: float = 1.0) -> dict[str, Tensor]:
+        """The weighted terms: name -> ``[E]``, ``[L + 1]`` or scalar.
+
+        Args:
+            model: a multi-exit model, possibly wrapped.
+            batch: tensors, ``labels`` and ``index`` included.
+            progress: how much of the training run is done, 0 to 1; it decides which terms count.
+        """
+        # A run of features alone up to its end, say, must not become a run without a loss by rounding.
+        active = [t for t in self.terms if t.since <= progress] or self.terms[:1]
+        states = any(term.states for term in active)
+        taught = None
+        if self.teacher is not None and any(term.teacher for term in active):
+            taught = self.teacher(batch, hidden_states=states)
+        output = model(**model_inputs(batch), all_exits=True, output_hidden_states=states)
+        return {term.name: term.weight * term.loss(output, taught, batch) for term in active}
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The whole loss, a scalar."""
+        return torch.stack([part.sum() for part in self.parts(model, batch).values()]).sum()
+
+    def per_exit(self, model: nn.Module, batch: Batch) -> Tensor:
+        """One loss for every exit, ``[E]``, for importance scores.
+
+        What is counted by layer is taken into the exits' losses in equal shares, so that they sum to the
+        whole loss.
+        """
+        parts = self.parts(model, batch)
+        by_exit = [
+            part for term in self.terms if (part := parts.get(term.name)) is not None and term.unit == "exit"
+        ]
+        others = [
+            part for term in self.terms if (part := parts.get(term.name)) is not None and term.unit != "exit"
+        ]
+        total = torch.stack(by_exit).sum(dim=0)
+        return total + torch.stack([part.sum() for part in others]).sum() / len(total) if others else total
+
+    def first_bad(self, parts: Mapping[str, Tensor]) -> str | None:
+        """Where the loss is not finite, e.g. ``"predictions of exit 3 is nan"``."""
+        for term in self.terms:
+            part = parts.get(term.name)
+            if part is None:
+                continue
+            for place, value in enumerate(part.detach().reshape(-1).tolist()):
+                if not torch.isfinite(torch.tensor(value)):
+                    where = f" of {term.unit} {place + term.first}" if part.dim() else ""
+                    return f"the loss for {term.name}{where} is {value}"
+        return None
+
+
+def single(loss: Callable[[Any, Batch], Tensor], name: str) -> Term:
+    """A term from a function of the model's output and the batch."""
+    return Term(name, partial(_without_teacher, loss))
+
+
+def _without_teacher(
+    loss: Callable[[Any, Batch], Tensor], output: MultiExitOutput, _: TeacherOutput | None, batch: Batch
+) -> Tensor:
+    return loss(output, batch)
