@@ -41,11 +41,10 @@ class FactorizedEmbedding(nn.Module):
     def from_weight(cls, weight: Tensor, rank: int, padding_idx: int | None = None) -> FactorizedEmbedding:
         """The best approximation of ``weight`` ``[V, H]`` of the given rank (Eckart-Young)."""
         first, second = truncated_svd(weight, rank)
-        new = cls(weight.shape[0], rank, weight.shape[1], padding_idx)
-        new.to(device=weight.device, dtype=weight.dtype)
-        with torch.no_grad():
-            new.embedding.weight.copy_(first)
-            new.projection.weight.copy_(second.T)
+        with torch.device("meta"):  # no random weights, only to be thrown away
+            new = cls(weight.shape[0], rank, weight.shape[1], padding_idx)
+        new.embedding.weight = nn.Parameter(first)
+        new.projection.weight = nn.Parameter(second.T.contiguous())
         return new
 
 
@@ -75,13 +74,11 @@ def truncated_svd(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     full = min(weight.shape)
     if not 1 <= rank <= full:
         raise ValueError(f"rank {rank} is outside 1..{full} for an embedding of shape {tuple(weight.shape)}")
-    doubled = weight.detach().to(torch.float64)
+    weight = weight.detach()
     if weight.shape[0] >= weight.shape[1]:
-        basis = _eigen(weight)[1][:, :rank]
-        first, second = doubled @ basis, basis.T
-    else:
-        basis = _eigen(weight.T)[1][:, :rank]
-        scaled = basis.T @ doubled
-        norms = scaled.norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
-        first, second = basis * norms, scaled / norms[:, None]
-    return first.to(weight.dtype), second.to(weight.dtype)
+        basis = _eigen(weight)[1][:, :rank].to(weight.dtype)
+        return weight @ basis, basis.T
+    basis = _eigen(weight.T)[1][:, :rank].to(weight.dtype)
+    scaled = basis.T @ weight
+    norms = scaled.norm(dim=1).clamp_min(torch.finfo(weight.dtype).tiny)
+    return basis * norms, scaled / norms[:, None]
