@@ -1,21 +1,11 @@
 """Counting, evaluation of exits, and the written report."""
 
+from .build import read_report, write_report
 from .counting import Counts, count
-from .evaluation import (
-    Evaluation,
-    ExitCosts,
-    ExitOutputs,
-    choose_policy,
-    evaluate_exits,
-)
-from .schema import (
-    LayerSizes,
-    ModelFigures,
-    PartCost,
-    RunReport,
-    StageRecord,
-    SystemReport,
-)
+from .evaluation import Evaluation, ExitCosts, ExitOutputs, choose_policy, evaluate_exits
+from .figures import exit_costs, model_figures, predict_exits
+from .schema import LayerSizes, ModelFigures, PartCost, RunReport, StageRecord, SystemReport
+from .words import summary_sentence
 
 __all__ = [
     "Counts",
@@ -31,4 +21,10 @@ __all__ = [
     "choose_policy",
     "count",
     "evaluate_exits",
+    "exit_costs",
+    "model_figures",
+    "predict_exits",
+    "read_report",
+    "summary_sentence",
+    "write_report",
 ]

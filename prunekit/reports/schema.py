@@ -60,7 +60,8 @@ class ModelFigures:
         macs: multiply-adds of one example of ``sequence_length`` tokens through every layer and exit.
         embedding_parameters: of ``parameters``, what word, position and segment embeddings hold.
         parts: embeddings, attention, FFN, norms, exits.
-        by_layer: the same for every layer.
+        by_layer: the same for every layer, without its exit.
+        by_exit: parameters of each exit, and multiply-adds up to and including it.
     """
 
     name: str
@@ -72,6 +73,7 @@ class ModelFigures:
     layers: list[LayerSizes] = field(default_factory=list)
     parts: list[PartCost] = field(default_factory=list)
     by_layer: list[PartCost] = field(default_factory=list)
+    by_exit: list[PartCost] = field(default_factory=list)
 
     @property
     def flops(self) -> int:

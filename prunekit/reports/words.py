@@ -1,0 +1,81 @@
+"""A report's figures in words: the sentence at its top, numbers as people read them."""
+
+from __future__ import annotations
+
+from .evaluation import OperatingPoint
+from .schema import RunReport, SystemReport
+
+
+def count_words(value: float) -> str:
+    """``13_920_024`` -> ``13.92 M``."""
+    if value >= 1e6:
+        return f"{value / 1e6:.2f} M"
+    return f"{value / 1e3:.1f} k" if value >= 1e4 else f"{value:,.0f}"
+
+
+def flops_words(macs: float) -> str:
+    """FLOPs of so many multiply-adds: ``1_270_892_544`` -> ``2.54 GFLOPs``."""
+    flops = 2.0 * macs
+    for scale, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if flops >= scale or unit == "k":
+            value = flops / scale
+            digits = 0 if value >= 100 else 1 if value >= 10 else 2
+            return f"{value:.{digits}f} {unit}FLOPs"
+    raise AssertionError("unreachable")
+
+
+def percent_words(share: float | None) -> str:
+    """``0.9718`` -> ``97.2 %``; a dash where there is none."""
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def times_words(factor: float) -> str:
+    """``8.06`` -> ``8.1x``."""
+    return f"{factor:.0f}x" if factor >= 100 else f"{factor:.1f}x"
+
+
+def seconds_words(seconds: float) -> str:
+    """``754`` -> ``12.6 min``."""
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def chosen_point(system: SystemReport) -> OperatingPoint:
+    """The point of the chosen policy; all layers where none was chosen."""
+    return system.evaluation.chosen or system.evaluation.all_layers
+
+
+def summary_sentence(report: RunReport) -> str:
+    """``8.1x fewer parameters, 17.0x fewer FLOPs, 97.2 % of the score.``"""
+    system = report.systems[0]
+    point = chosen_point(system)
+    fewer = report.dense.parameters / system.figures.parameters
+    metric = system.evaluation.metrics[0]
+    score = (
+        f"{metric} {percent_words(point.all.scores[metric])}"
+        if point.kept is None
+        else f"{percent_words(point.kept)} of the score"
+    )
+    return f"{times_words(fewer)} fewer parameters, {times_words(point.all.speedup)} fewer FLOPs, {score}."
+
+
+def lead_sentence(report: RunReport) -> str:
+    """What was set against what, on which data, under which policy."""
+    system = report.systems[0]
+    evaluation = system.evaluation
+    point = chosen_point(system)
+    policy = (
+        "examples leave early by " + point.label if point.policy is not None else "no example leaves early"
+    )
+    choice = (
+        f", a policy chosen on held-out data so that at most {percent_words(system.max_drop)} "
+        "of the score of all layers is lost"
+        if point.policy is not None and system.validation is not None and system.max_drop is not None
+        else ""
+    )
+    return (
+        f"{system.name} against {report.dense.name} on {report.task} ({evaluation.split} part, "
+        f"{evaluation.examples:,} examples, {evaluation.sequence_length} tokens for the FLOPs); "
+        f"{policy}{choice}."
+    )
