@@ -91,7 +91,10 @@ def _run_stage(context: StageContext, recipe: Recipe, done: Path) -> None:
 def _settle_torch(recipe: Recipe) -> None:
     """Threads, and algorithms that give the same bits again."""
     import torch
+    from transformers.utils import logging as transformers_logging
 
+    # Their bars are of no use beside ours: a model here loads in no time.
+    transformers_logging.disable_progress_bar()
     if recipe.training.threads is not None:
         torch.set_num_threads(recipe.training.threads)
     if torch.cuda.is_available():

@@ -209,9 +209,8 @@ class Slenderize(Stage):
             budget=config.make_budget(),
             scheduler=config.scheduler,
             steps=before["of"],
+            state=before["pruner"],
         )
-        if before["pruner"] is not None:
-            pruner.load_state_dict(before["pruner"])
         weights = config.importance
         importance = Objective(
             [
