@@ -11,9 +11,10 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .autoclasses import register_when_loaded
 from .errors import PrunekitError
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ _PUBLIC = {
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on first use: torch and transformers take seconds, which `prunekit --help` need not wait for.
     if name not in _PUBLIC:
         raise AttributeError(f"module 'prunekit' has no attribute {name!r}")
     return getattr(importlib.import_module(f".{_PUBLIC[name]}", __name__), name)
@@ -60,7 +60,19 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *_PUBLIC])
 
 
-register_when_loaded()
+def _is_command_line() -> bool:
+    """Whether the process is the command ``prunekit`` (or ``python -m prunekit``) itself."""
+    program = sys.argv[0] if sys.argv else ""
+    if program == "-m":
+        after = sys.orig_argv[sys.orig_argv.index("-m") + 1 :]
+        return bool(after) and after[0].partition(".")[0] == "prunekit"
+    return Path(program).stem == "prunekit"
+
+
+if not _is_command_line():
+    # The auto classes of transformers know prunekit's models from here on. The command line imports what
+    # a command needs, so that `prunekit --help` does not wait for torch.
+    from . import exits, slim  # noqa: F401
 
 __all__ = [
     "Architecture",

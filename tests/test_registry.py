@@ -64,10 +64,19 @@ def test_entry_points_of_other_packages(monkeypatch):
     assert [e.summary for e in registry.entries() if e.name == "late"] == ["Everything at the end."]
 
 
-def test_import_is_quick_and_the_auto_classes_know_the_models_in_either_order():
-    light = "import sys, prunekit; assert not {'torch', 'transformers'} & set(sys.modules)"
-    first = "import prunekit; from transformers import AutoConfig as A"
-    second = "from transformers import AutoConfig as A; import prunekit"
+def run(code, argv):
+    script = f"import sys; sys.argv = {argv!r}; {code}"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_the_auto_classes_know_the_models_in_either_order():
     known = "; assert A.for_model('prunekit_multi_exit') and A.for_model('prunekit_slim')"
-    for code in (light, first + known, second + known):
-        subprocess.run([sys.executable, "-c", code], check=True)
+    run("import prunekit; from transformers import AutoConfig as A" + known, ["script.py"])
+    run("from transformers import AutoConfig as A; import prunekit" + known, ["script.py"])
+    run("from transformers import BertModel; import prunekit", ["script.py"])
+    run("import prunekit; from transformers import BertModel", ["script.py"])
+
+
+def test_the_command_line_does_not_wait_for_torch():
+    light = "import prunekit.cli; assert not {'torch', 'transformers'} & set(sys.modules)"
+    run(light, ["/usr/bin/prunekit", "--help"])
