@@ -13,6 +13,7 @@ from .base import Stage, StageConfig, StageContext
 if TYPE_CHECKING:
     from ..exits import MultiExitForSequenceClassification
     from ..exits.config import ExitsConfig
+    from ..planning import Plan, Work
 
 
 class AssistantConfig(StageConfig):
@@ -43,6 +44,18 @@ class Assistant(Stage):
     needs = ("original",)
     gives = ("model", "assistant")
     config: AssistantConfig
+
+    def plan(self, plan: Plan) -> list[Work]:
+        """One training run, after one on the hidden states alone where that is asked for."""
+        from ..planning import Work
+
+        config = self.config
+        plan.put_exits(plan.recipe.exits.layers)
+        works = [
+            Work("features", config.features_first_epochs, config.features_learning_rate),
+            Work("train", config.epochs, config.learning_rate),
+        ]
+        return [work for work in works if work.epochs]
 
     def run(self, context: StageContext) -> None:
         """Put exits on a copy of the original and train all of it; keep the best by the exits' mean."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ..data import EncodedTask
     from ..exits import MultiExitForSequenceClassification
+    from ..planning import Plan, Work
     from ..recipes import Recipe
     from .config import TrainingConfig
 
@@ -59,6 +60,14 @@ class Stage(ABC):
         Killed at any moment and called again with the same folder, it goes on from its last checkpoint and
         publishes the same weights.
         """
+
+    def plan(self, plan: Plan) -> list[Work]:
+        """The training it will do. Changes ``plan.model``, which has no weights, as it would the real one.
+
+        Raises:
+            PrunekitError: it cannot be done; found out here, before anything is computed.
+        """
+        return []
 
 
 @dataclass

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import Field
 
 from . import register
 from .base import Stage, StageConfig, StageContext, derive_seed
+
+if TYPE_CHECKING:
+    from ..planning import Plan, Work
 
 
 class FinetuneConfig(StageConfig):
@@ -32,6 +35,13 @@ class Finetune(Stage):
     Config = FinetuneConfig
     gives = ("model", "original")
     config: FinetuneConfig
+
+    def plan(self, plan: Plan) -> list[Work]:
+        """One training run."""
+        from ..planning import Work
+
+        plan.put_exits("last" if self.config.exits == "last" else plan.recipe.exits.layers)
+        return [Work("train", self.config.epochs, self.config.learning_rate)]
 
     def run(self, context: StageContext) -> None:
         """Train on the labels; keep the epoch with the best validation score."""

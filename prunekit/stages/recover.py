@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
 from . import register
 from .base import Stage, StageConfig, StageContext
+
+if TYPE_CHECKING:
+    from ..planning import Plan, Work
 
 
 class RecoverConfig(StageConfig):
@@ -47,6 +50,17 @@ class Recover(Stage):
     Config = RecoverConfig
     needs = ("model", "assistant")
     config: RecoverConfig
+
+    def plan(self, plan: Plan) -> list[Work]:
+        """Hidden states alone, then everything."""
+        from ..planning import Work
+
+        config = self.config
+        works = [
+            Work("features", config.features_epochs, config.features_learning_rate),
+            Work("predictions", config.epochs, config.learning_rate),
+        ]
+        return [work for work in works if work.epochs]
 
     def run(self, context: StageContext) -> None:
         """Train features alone, then everything; keep the best by the mean score over exits."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..distill import Teacher
     from ..exits import MultiExitForSequenceClassification
     from ..groups import Group
+    from ..planning import Plan, Work
     from .training.fit import Fitter
 
 logger = logging.getLogger(__name__)
@@ -152,6 +153,17 @@ class Slenderize(Stage):
     Config = SlenderizeConfig
     needs = ("model", "assistant")
     config: SlenderizeConfig
+
+    def plan(self, plan: Plan) -> list[Work]:
+        """Slim to the target; one training run a step."""
+        from ..planning import Work
+
+        config, steps = self.config, self._steps(plan.model)
+        if config.cache != "off":
+            plan.cache_teacher()
+        plan.slim(config.granularity_names(), config.make_budget())
+        last = config.learning_rate * config.learning_rate_growth ** (steps - 1)
+        return [Work("step", config.interval_epochs, (config.learning_rate, last), times=steps)]
 
     def run(self, context: StageContext) -> None:
         """Score, slim, train, once for each step; every step is saved, and begins from what was saved."""

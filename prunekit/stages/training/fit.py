@@ -26,7 +26,7 @@ from ..config import autocast_dtype
 from . import checkpoints
 from .batches import Rows, epoch_sampler
 from .objectives import Objective
-from .predict import exit_logits, exit_scores
+from .predict import Floats, exit_logits, exit_scores
 from .trainer import WEIGHTS, StageTrainer
 
 logger = logging.getLogger(__name__)
@@ -87,17 +87,16 @@ class Fitter:
             batch = self.collate([self.train_rows[int(row)] for row in order[begin : begin + size]])
             yield {name: tensor.to(self.device) for name, tensor in batch.items()}
 
+    def exit_logits(self, model: Any, split: str, autocast: torch.dtype | None = None) -> Floats:
+        """Logits of every exit for every example of a split, float32 ``[E, N, C]``; by default in float32."""
+        task, size = self.context.task, self.settings.eval_batch_size
+        rows = self.validation_rows if split == "validation" else Rows(task.splits[split])
+        return exit_logits(model, rows, task.lengths(split), self.collate, size, autocast)
+
     def validate(self, model: Any) -> dict[str, Any]:
         """Validation scores: see :func:`exit_scores`."""
         task = self.context.task
-        logits = exit_logits(
-            model,
-            self.validation_rows,
-            task.lengths("validation"),
-            self.collate,
-            self.settings.eval_batch_size,
-            self.autocast,
-        )
+        logits = self.exit_logits(model, "validation", self.autocast)
         labels = task.validation.with_format("numpy")["labels"]
         return exit_scores(logits, labels, lambda true, said: score(task.task.metrics, true, said))
 

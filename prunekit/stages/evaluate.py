@@ -1,0 +1,190 @@
+"""The end of a recipe: what the model keeps and costs, and which threshold it leaves with."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from . import register
+from .base import Stage, StageConfig, StageContext, save_model
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from ..reports import Evaluation, ExitOutputs, RunReport, StageRecord
+    from .training.fit import Fitter
+
+logger = logging.getLogger(__name__)
+# Shares of the largest entropy, ln C: even steps, finer where confident predictions lie.
+_SHARES = (0.0, 0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.075, *(i / 40 for i in range(4, 41)))
+
+
+class EvaluateConfig(StageConfig):
+    """Settings of the stage."""
+
+    policy: str = Field("entropy", description="how examples leave: an exit policy that has a threshold")
+    thresholds: list[float] | None = Field(
+        None, min_length=1, description="thresholds to try; default: 45 from 0 to the largest entropy"
+    )
+    policies: list[str | dict[str, Any]] | None = Field(
+        None, min_length=1, description="instead: the policies to try, e.g. [{name: patience, patience: 2}]"
+    )
+    max_drop: float = Field(
+        0.01,
+        ge=0,
+        lt=1,
+        description="share of the validation score of all layers that leaving early may lose: the model is "
+        "given the cheapest policy within it",
+    )
+    sequence_length: int = Field(
+        128, ge=1, description="tokens for which costs are counted, beside the real lengths"
+    )
+
+    def sweep(self, classes: int) -> list[dict[str, Any]]:
+        """The policies to try, as specifications."""
+        if self.policies is not None:
+            return [{"name": p} if isinstance(p, str) else p for p in self.policies]
+        thresholds = self.thresholds
+        if thresholds is None:
+            thresholds = [round(share * math.log(classes), 4) for share in _SHARES]
+        return [{"name": self.policy, "threshold": threshold} for threshold in thresholds]
+
+
+@register("evaluate")
+class Evaluate(Stage):
+    """Measure the model on the test examples under every exit threshold; write model/ and report/."""
+
+    Config = EvaluateConfig
+    needs = ("model", "original")
+    gives = ("model",)
+    config: EvaluateConfig
+
+    def run(self, context: StageContext) -> None:
+        """Choose a policy on the validation examples, measure it on the test examples, write the results."""
+        from ..architectures import shape_of
+        from ..reports import ModelFigures, SystemReport, choose_policy, model_figures, write_report
+        from .training.fit import Fitter
+
+        config, length = self.config, self.config.sequence_length
+        fitter = Fitter(context)
+        model, dense = context.load("model").to(fitter.device), context.load("original").to(fitter.device)
+        validation = self._evaluation(context, fitter, model, dense, "validation", None)
+        policy = choose_policy(validation, config.max_drop)
+        evaluation = self._evaluation(context, fitter, model, dense, "test", policy)
+        # The reported costs are those of the folder, so the figures are taken from the models as they are.
+        figures: ModelFigures = model_figures(model, context.recipe.name, length, shape_of(dense.backbone))
+        system = SystemReport(
+            context.recipe.name, figures, evaluation, validation=validation, max_drop=config.max_drop
+        )
+        report = self._report(context, model_figures(dense, "original", length), system)
+        model.set_exit_policy(policy)
+        chosen = evaluation.chosen
+        assert chosen is not None
+        context.summary.update(
+            policy=policy,
+            score=chosen.all.scores[evaluation.metrics[0]],
+            kept=chosen.kept,
+            speedup=chosen.all.speedup,
+            parameters=figures.parameters,
+        )
+        folder = context.run_folder / "model"
+        save_model(model, folder, context.tokenizer)
+        context.models["model"] = folder
+        if context.metrics.writes:
+            write_report(context.run_folder / "report", report)
+
+    def _evaluation(
+        self,
+        context: StageContext,
+        fitter: Fitter,
+        model: Any,
+        dense: Any,
+        split: str,
+        chosen: dict[str, Any] | None,
+    ) -> Evaluation:
+        from ..data import score
+        from ..reports import evaluate_exits, exit_costs
+
+        task = context.task.task
+        logits, said = (fitter.exit_logits(m, split) for m in (model, dense))
+        outputs = _outputs(context, split, logits, list(model.config.exit_layers))
+        return evaluate_exits(
+            outputs,
+            self.config.sweep(len(task.label_names)),
+            exit_costs(model, dense, outputs.lengths, self.config.sequence_length),
+            lambda true, predicted: score(task.metrics, true, predicted),
+            split=split,
+            dense_predictions=said[-1].argmax(axis=1),
+            chosen=chosen,
+        )
+
+    def _report(self, context: StageContext, dense: Any, system: Any) -> RunReport:
+        from dataclasses import replace
+
+        from ..reports import RunReport
+
+        recipe, task = context.recipe, context.task.task
+        stages = _stage_records(context)
+        seconds = sum(stage.seconds for stage in stages)
+        steps = sum(stage.steps or 0 for stage in stages)
+        about = json.loads((context.run_folder / "run.json").read_text("utf-8"))
+        return RunReport(
+            name=recipe.name,
+            task=task.name,
+            label_names=list(task.label_names),
+            dense=dense,
+            systems=[replace(system, seconds=seconds, steps=steps)],
+            stages=stages,
+            recipe=recipe.resolved(),
+            command=about.get("command", ""),
+            versions=about.get("versions", {}),
+            machine=about.get("machine", {}),
+            seed=recipe.seed,
+            seconds=seconds,
+            task_note=f"{len(task.train)} training, {len(task.validation)} validation and "
+            f"{len(task.test)} test examples; thresholds are chosen on the validation examples",
+        )
+
+
+def _outputs(
+    context: StageContext, split: str, logits: npt.NDArray[np.float32], layers: list[int]
+) -> ExitOutputs:
+    from ..data import reviews
+    from ..reports import ExitOutputs
+
+    data = context.task.task.splits[split]
+    texts = list(data["text"])
+    if "text_pair" in data.column_names:
+        texts = [f"{first} | {second}" for first, second in zip(texts, data["text_pair"], strict=True)]
+    return ExitOutputs(
+        logits=logits,
+        labels=data.with_format("numpy")["label"][:],
+        lengths=context.task.lengths(split),
+        exit_layers=layers,
+        texts=texts,
+        difficulty=list(data["difficulty"]) if "difficulty" in data.column_names else None,
+        difficulties=list(reviews.KINDS),
+    )
+
+
+def _stage_records(context: StageContext) -> list[StageRecord]:
+    """The stages before this one, as their ``done.json`` tells."""
+    from ..reports import StageRecord
+
+    records = []
+    for number, key in enumerate(context.recipe.stages, 1):
+        done: Path = context.run_folder / "stages" / f"{number}-{key}" / "done.json"
+        if not done.is_file():
+            break
+        told = json.loads(done.read_text("utf-8"))
+        numbers = {
+            k: v for k, v in told.items() if isinstance(v, int | float) and k not in ("seconds", "steps")
+        }
+        records.append(StageRecord(key, told["seconds"], told.get("steps"), numbers))
+    return records
