@@ -1,7 +1,9 @@
 """Counting, evaluation of exits, and the written report."""
 
 from .build import read_report, write_report
+from .card import model_card, write_card
 from .counting import Counts, count
+from .curve import curve_svg
 from .evaluation import Evaluation, ExitCosts, ExitOutputs, choose_policy, evaluate_exits
 from .figures import exit_costs, model_figures, predict_exits
 from .schema import LayerSizes, ModelFigures, PartCost, RunReport, StageRecord, SystemReport
@@ -20,11 +22,14 @@ __all__ = [
     "SystemReport",
     "choose_policy",
     "count",
+    "curve_svg",
     "evaluate_exits",
     "exit_costs",
+    "model_card",
     "model_figures",
     "predict_exits",
     "read_report",
     "summary_sentence",
+    "write_card",
     "write_report",
 ]

@@ -21,6 +21,7 @@ Score = Callable[[Integers, Integers], Mapping[str, float]]
 Policy = dict[str, Any]
 
 EARLY_ERRORS_SHOWN = 50
+TEXT_SHOWN = 500
 
 
 @dataclass(frozen=True)
@@ -112,11 +113,13 @@ class OperatingPoint:
 
     @property
     def label(self) -> str:
-        """The policy in words, e.g. ``entropy, threshold 0.3``."""
+        """The policy in words, e.g. ``entropy 0.3``."""
         if self.policy is None:
             return "all layers"
-        settings = [f"{key} {value}" for key, value in self.policy.items() if key != "name"]
-        return ", ".join([str(self.policy["name"]), *settings])
+        settings = {key: value for key, value in self.policy.items() if key != "name"}
+        if len(settings) == 1:
+            return f"{self.policy['name']} {next(iter(settings.values()))}"
+        return ", ".join([str(self.policy["name"]), *(f"{k} {v}" for k, v in settings.items())])
 
 
 @dataclass(frozen=True)
@@ -330,7 +333,7 @@ def _early_errors(outputs: ExitOutputs, predictions: Integers, taken: Integers) 
     order = np.argsort(-confidence, kind="stable")
     return [
         EarlyError(
-            text=outputs.texts[i] if outputs.texts is not None else f"example {i}",
+            text=outputs.texts[i][:TEXT_SHOWN] if outputs.texts is not None else f"example {i}",
             label=int(outputs.labels[i]),
             predicted=int(predictions[taken[i], i]),
             confidence=float(sure),

@@ -16,6 +16,8 @@ def count_words(value: float) -> str:
 def flops_words(macs: float) -> str:
     """FLOPs of so many multiply-adds: ``1_270_892_544`` -> ``2.54 GFLOPs``."""
     flops = 2.0 * macs
+    if flops == 0:
+        return "0"
     for scale, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if flops >= scale or unit == "k":
             value = flops / scale

@@ -57,8 +57,8 @@ def outputs(seed=0, examples=400, layers=6, skill=1.0):
     labels = random.integers(0, 2, examples)
     lengths = 6 + 5 * hard + random.integers(0, 8, examples)
     depth = np.arange(1, layers + 1)[:, None]
-    sure = skill * (depth * 1.1 - hard * 0.9 + random.normal(0, 1.4, examples))
-    margin = np.where(labels == 1, 1, -1) * sure + random.normal(0, 0.4, (layers, examples))
+    sure = np.maximum(0.05, skill * (depth * 0.9 - hard * 0.75 + random.normal(0, 0.8, examples)))
+    margin = np.where(labels == 1, 1, -1) * sure + random.normal(0, 0.45, (layers, examples))
     return ExitOutputs(
         logits=np.stack([-margin, margin], axis=-1).astype(np.float32),
         labels=labels,

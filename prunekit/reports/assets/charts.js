@@ -1,6 +1,13 @@
 "use strict";
 // Small figures as inline SVG: drawn at the width of their place, drawn again when it changes.
 
+// What goes wrong is said on the page, not only in a console nobody looks at.
+addEventListener("error", (event) => {
+  const place = document.getElementById("errors");
+  place.hidden = false;
+  place.append(`This page could not draw everything: ${event.message}. report.md beside it holds the tables. `);
+});
+
 const SVG = "http://www.w3.org/2000/svg";
 const COLOURS = ["--s1", "--s2", "--s3", "--s4", "--s5", "--s6"].map((name) => `var(${name})`);
 
@@ -121,7 +128,7 @@ function curves({ svg, width, height, series, guides, xLabel, yLabel, xFormat, y
   svg.append(line(pad.left, height - pad.bottom, width - pad.right, height - pad.bottom, "axis"));
   svg.append(text(width - pad.right, height - 6, xLabel, "end"), text(0, 10, yLabel, "start"));
   for (const guide of guides) {
-    if (guide.y) svg.append(line(pad.left, Y(guide.y), width - pad.right, Y(guide.y), "guide"), text(pad.left + 6, Y(guide.y) - 5, guide.label, "start"));
+    if (guide.y) svg.append(line(pad.left, Y(guide.y), width - pad.right, Y(guide.y), "guide"), text(width - pad.right, Y(guide.y) - 5, guide.label, "end"));
     if (guide.x) svg.append(line(X(guide.x), pad.top, X(guide.x), height - pad.bottom, "guide"), text(X(guide.x) + 5, height - pad.bottom - 7, guide.label, "start"));
   }
   for (const { colour, points: own, joined } of series) {
@@ -152,7 +159,7 @@ function curves({ svg, width, height, series, guides, xLabel, yLabel, xFormat, y
 
 // Upright bars. bars: [{label, value, ghost, title, text, colour}], ghost: an empty bar behind, e.g. what was there before.
 function bars({ svg, width, height, bars: rows, format, guide, xLabel, low = 0 }) {
-  const pad = { left: 4, right: 4, top: guide ? 26 : 20, bottom: xLabel ? 40 : 24 };
+  const pad = { left: 4, right: 4, top: guide ? 34 : 20, bottom: xLabel ? 40 : 24 };
   const high = Math.max(...rows.map((b) => Math.max(b.value, b.ghost || 0)), guide ? guide.value : 0, low + 1e-9);
   const Y = (v) => height - pad.bottom - ((v - low) / (high - low)) * (height - pad.top - pad.bottom);
   const step = (width - pad.left - pad.right) / rows.length;
@@ -166,7 +173,7 @@ function bars({ svg, width, height, bars: rows, format, guide, xLabel, low = 0 }
     svg.append(text(x, height - pad.bottom + 16, b.label));
   });
   svg.append(line(pad.left, Y(low), width - pad.right, Y(low), "axis"));
-  if (guide) svg.append(line(pad.left, Y(guide.value), width - pad.right, Y(guide.value), "guide"), text(width - pad.right, Y(guide.value) - 5, guide.label, "end"));
+  if (guide) svg.append(line(pad.left, Y(guide.value), width - pad.right, Y(guide.value), "guide"), line(width - 24 - guide.label.length * 6.4, 7, width - 8 - guide.label.length * 6.4, 7, "guide"), text(width - pad.right, 11, guide.label, "end"));
   if (xLabel) svg.append(text(width - pad.right, height - 5, xLabel, "end"));
 }
 
@@ -186,13 +193,13 @@ function lyingBars({ svg, width, rows, max, colour = COLOURS[0] }) {
   });
 }
 
-// A table whose columns sort. columns: [{name, value(row), show(row), left, wrap}]
+// A table whose columns sort. columns: [{name, value(row), show(row), left, wrap, text}]
 function table(columns, rows, { caption, rowClass = () => null, sortable = true } = {}) {
   const body = element("tbody");
   const fill = (list) => body.replaceChildren(...list.map((row) => element("tr", { class: rowClass(row) },
     ...columns.map((c) => {
       const shown = c.show ? c.show(row) : String(c.value(row) ?? "–");
-      return element("td", { class: [c.left && "left", c.wrap && "wrap"].filter(Boolean).join(" ") || null }, shown);
+      return element("td", { class: [c.left && "left", c.wrap && "wrap", c.text && "text"].filter(Boolean).join(" ") || null }, shown);
     }))));
   const heads = columns.map((c) => {
     const head = element("th", { scope: "col", class: c.left ? "left" : null });

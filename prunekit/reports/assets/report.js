@@ -10,6 +10,7 @@ const redraws = [];
 const count = (v) => (v >= 1e6 ? `${(v / 1e6).toFixed(2)} M` : v >= 1e4 ? `${(v / 1e3).toFixed(1)} k` : v.toLocaleString("en"));
 const flops = (macs) => {
   const v = 2 * macs;
+  if (v === 0) return "0";
   const [scale, unit] = v >= 1e9 ? [1e9, "G"] : v >= 1e6 ? [1e6, "M"] : [1e3, "k"];
   const n = v / scale;
   return `${n >= 100 ? n.toFixed(0) : n >= 10 ? n.toFixed(1) : n.toFixed(2)} ${unit}FLOPs`;
@@ -18,8 +19,11 @@ const percent = (v, digits = 1) => (v === null || v === undefined ? "–" : `${(
 const times = (v) => (v === null || v === undefined ? "–" : `${v >= 100 ? v.toFixed(0) : v.toFixed(1)}×`);
 const seconds = (v) => (v === null || v === undefined ? "–" : v < 90 ? `${v.toFixed(1)} s` : v < 5400 ? `${(v / 60).toFixed(1)} min` : `${(v / 3600).toFixed(1)} h`);
 const pretty = (name) => ({ f1: "F1", mcc: "MCC" })[name] || name.replaceAll("_", " ");
-const policyName = (policy) => policy === null ? "all layers" : [policy.name,
-  ...Object.entries(policy).filter(([k]) => k !== "name").map(([k, v]) => `${k} ${Array.isArray(v) ? v.join("/") : v}`)].join(", ");
+const policyName = (policy) => {
+  if (policy === null) return "all layers";
+  const settings = Object.entries(policy).filter(([key]) => key !== "name").map(([key, v]) => [key, Array.isArray(v) ? v.join("/") : v]);
+  return settings.length === 1 ? `${policy.name} ${settings[0][1]}` : [policy.name, ...settings.map((pair) => pair.join(" "))].join(", ");
+};
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 const evaluation = (s) => s.evaluation;
@@ -48,14 +52,14 @@ function tiles() {
   const s = systems[0], chosen = chosenOf(s).all, dense = report.dense, figures = s.figures;
   const body = (f) => f.parameters - f.embedding_parameters;
   const rows = [
-    ["Parameters", `${times(dense.parameters / figures.parameters)} fewer`, `${count(dense.parameters)} → ${count(figures.parameters)}; outside the embeddings ${times(body(dense) / body(figures))}`],
-    [`FLOPs at ${length} tokens`, `${times(chosen.speedup)} fewer`, `${flops(evaluation(s).dense.macs)} → ${flops(chosen.macs)} an example`],
-    ["FLOPs at real lengths", `${times(chosen.speedup_real)} fewer`, `${flops(evaluation(s).dense.macs_real)} → ${flops(chosen.macs_real)} an example`],
-    [`Score (${pretty(metric)})`, chosenOf(s).kept === null ? percent(chosen.scores[metric]) : `${percent(chosenOf(s).kept)} kept`, `${percent(denseScore(s))} → ${percent(chosen.scores[metric])} on ${evaluation(s).examples.toLocaleString("en")} examples`],
-    ["Mean exit layer", chosen.mean_exit_layer.toFixed(2), `of ${evaluation(s).exit_layers.at(-1)}; ${policyName(chosenOf(s).policy)}`],
+    ["Parameters", [times(dense.parameters / figures.parameters), "fewer"], `${count(dense.parameters)} → ${count(figures.parameters)}; outside the embeddings ${times(body(dense) / body(figures))}`],
+    [`FLOPs at ${length} tokens`, [times(chosen.speedup), "fewer"], `${flops(evaluation(s).dense.macs)} → ${flops(chosen.macs)} an example`],
+    ["FLOPs at real lengths", [times(chosen.speedup_real), "fewer"], `${flops(evaluation(s).dense.macs_real)} → ${flops(chosen.macs_real)} an example`],
+    [`Score (${pretty(metric)})`, chosenOf(s).kept === null ? [percent(chosen.scores[metric]), ""] : [percent(chosenOf(s).kept), "kept"], `${percent(denseScore(s))} → ${percent(chosen.scores[metric])} on ${evaluation(s).examples.toLocaleString("en")} examples`],
+    ["Mean exit layer", [chosen.mean_exit_layer.toFixed(2), `of ${evaluation(s).exit_layers.at(-1)}`], policyName(chosenOf(s).policy)],
   ];
   document.getElementById("tiles").append(...rows.map(([what, value, more]) => element("div", { class: "tile" },
-    element("div", { class: "what" }, what), element("div", { class: "value" }, value), element("div", { class: "more" }, more))));
+    element("div", { class: "what" }, what), element("div", { class: "value" }, value[0], " ", element("small", {}, value[1])), element("div", { class: "more" }, more))));
 }
 
 function describe(point, s) {
@@ -86,7 +90,7 @@ function curveSection() {
     }
     guides.push({ x: 2 * denseMacs * 0.05, label: "5 % of its FLOPs" });
     curves({ svg, width, height, series, guides, yLabel: `${pretty(metric)}, %`, xLabel: `mean FLOPs an example ${lengthName()} (logarithmic)`,
-      xFormat: (v) => flops(v / 2).replace("FLOPs", ""), yFormat: (v) => (100 * v).toFixed(Math.abs(v * 100 - Math.round(v * 100)) < 0.01 ? 0 : 1) });
+      xFormat: (v) => flops(v / 2).replace("FLOPs", "").replace(/\.0+ /, " "), yFormat: (v) => (100 * v).toFixed(Math.abs(v * 100 - Math.round(v * 100)) < 0.01 ? 0 : 1) });
   };
   const radio = (value, label) => element("label", {}, element("input", { type: "radio", name: "cost", value, checked: state.cost === value,
     on: { change() { state.cost = value; refresh(); } } }), label);
@@ -99,9 +103,9 @@ function curveSection() {
 
 function resultSection() {
   const denseFigures = report.dense, dense = evaluation(systems[0]).dense;
-  const rows = [{ kind: "dense", name: denseFigures.name, parameters: denseFigures.parameters, macs: dense.macs, real: dense.macs_real, scores: dense.scores, kept: dense.scores ? 1 : null, fewer: 1, fewerReal: 1, layer: null }];
+  const rows = [{ kind: "dense", name: denseFigures.name, parameters: denseFigures.parameters, macs: dense.macs, scores: dense.scores, kept: dense.scores ? 1 : null, fewer: 1, fewerReal: 1, layer: null }];
   for (const s of systems) {
-    const add = (kind, name, part, kept) => rows.push({ kind, name, parameters: s.figures.parameters, macs: part.macs, real: part.macs_real, scores: part.scores, kept, fewer: part.speedup, fewerReal: part.speedup_real, layer: part.mean_exit_layer });
+    const add = (kind, name, part, kept) => rows.push({ kind, name, parameters: s.figures.parameters, macs: part.macs, scores: part.scores, kept, fewer: part.speedup, fewerReal: part.speedup_real, layer: part.mean_exit_layer });
     const chosen = chosenOf(s);
     if (chosen.policy !== null) add("all", `${s.name}, all layers`, evaluation(s).all_layers.all, evaluation(s).all_layers.kept);
     add("chosen", `${s.name}, ${policyName(chosen.policy)}`, chosen.all, chosen.kept);
@@ -111,14 +115,13 @@ function resultSection() {
   card("The result", `Short examples have fewer than ${evaluation(systems[0]).median_length} tokens, the median; they are set against the dense model on the same examples. ${note}`, { id: "result" },
     table([
       { name: "Model", left: true, wrap: true, value: (r) => r.name },
+      ...evaluation(systems[0]).metrics.map((m) => ({ name: pretty(m), value: (r) => r.scores && r.scores[m], show: (r) => percent(r.scores && r.scores[m]) })),
+      { name: "Kept", value: (r) => r.kept, show: (r) => percent(r.kept) },
       { name: "Parameters", value: (r) => r.parameters, show: (r) => count(r.parameters) },
       { name: "Fewer", value: (r) => denseFigures.parameters / r.parameters, show: (r) => times(denseFigures.parameters / r.parameters) },
       { name: `FLOPs at ${length}`, value: (r) => r.macs, show: (r) => flops(r.macs) },
       { name: "Fewer", value: (r) => r.fewer, show: (r) => times(r.fewer) },
-      { name: "At real lengths", value: (r) => r.real, show: (r) => flops(r.real) },
-      { name: "Fewer", value: (r) => r.fewerReal, show: (r) => times(r.fewerReal) },
-      ...evaluation(systems[0]).metrics.map((m) => ({ name: pretty(m), value: (r) => r.scores && r.scores[m], show: (r) => percent(r.scores && r.scores[m]) })),
-      { name: "Kept", value: (r) => r.kept, show: (r) => percent(r.kept) },
+      { name: "Fewer at real lengths", value: (r) => r.fewerReal, show: (r) => times(r.fewerReal) },
       { name: "Mean exit layer", value: (r) => r.layer, show: (r) => (r.layer === null ? "–" : r.layer.toFixed(2)) },
     ], rows, { caption: "The result against the dense model", rowClass: (r) => (r.kind === "chosen" ? "chosen" : r.kind === "dense" ? "dense" : null) }));
 }
@@ -206,8 +209,7 @@ function policySection() {
     { name: "Kept", value: (r) => r.p.kept, show: (r) => percent(r.p.kept) },
     { name: `FLOPs at ${length}`, value: (r) => r.p.all.macs, show: (r) => flops(r.p.all.macs) },
     { name: "Fewer", value: (r) => r.p.all.speedup, show: (r) => times(r.p.all.speedup) },
-    { name: "At real lengths", value: (r) => r.p.all.macs_real, show: (r) => flops(r.p.all.macs_real) },
-    { name: "Fewer", value: (r) => r.p.all.speedup_real, show: (r) => times(r.p.all.speedup_real) },
+    { name: "Fewer at real lengths", value: (r) => r.p.all.speedup_real, show: (r) => times(r.p.all.speedup_real) },
     { name: `Short: ${pretty(metric)}`, value: (r) => r.p.short && r.p.short.scores[metric], show: (r) => percent(r.p.short && r.p.short.scores[metric]) },
     { name: "Mean exit layer", value: (r) => r.p.all.mean_exit_layer, show: (r) => r.p.all.mean_exit_layer.toFixed(2) },
   ], rows, { caption: "Every exit policy", rowClass: (r) => (same(r.p.policy, chosenOf(r.s).policy) ? "chosen" : null) }));
@@ -242,7 +244,7 @@ function errorSection() {
   const label = (i) => report.label_names[i] ?? String(i);
   card("Left early, and wrongly", `${evaluation(s).early_error_count.toLocaleString("en")} of ${evaluation(s).examples.toLocaleString("en")} examples left before the last exit with a wrong answer under the chosen policy${evaluation(s).early_error_count > list.length ? `; the ${list.length} surest are shown` : ""}. "Last exit" says what the whole model would have answered.`, { id: "errors-early" },
     element("details", { open: list.length <= 10 }, element("summary", {}, "Show them"), table([
-      { name: "Text", left: true, wrap: true, value: (r) => r.text },
+      { name: "Text", left: true, text: true, value: (r) => r.text },
       { name: "Label", left: true, value: (r) => label(r.label) },
       { name: "Answer", left: true, value: (r) => label(r.predicted) },
       { name: "Confidence", value: (r) => r.confidence, show: (r) => percent(r.confidence) },
