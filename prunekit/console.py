@@ -99,6 +99,15 @@ def setup(level: Verbosity = Verbosity.NORMAL) -> None:
     root.setLevel({-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}[level])
 
 
+def quiet_libraries() -> None:
+    """Turn off the bars that transformers draws while it reads and writes weights; downloads keep theirs."""
+    from huggingface_hub.utils import enable_progress_bars
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    enable_progress_bars()
+
+
 def _add_where(record: logging.LogRecord) -> bool:
     place = _where.get()
     record.where = f"{place}: " if place else ""

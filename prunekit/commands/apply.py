@@ -8,7 +8,8 @@ from pathlib import Path
 
 from .. import console
 from ..recipes import load_recipe
-from ..runs import Run
+from ..runs import Run, is_main_process
+from .result import show_result
 
 logger = logging.getLogger(__name__)
 
@@ -20,18 +21,19 @@ def apply_recipe(
     loaded = load_recipe(recipe, overrides)
     for note in loaded.notes:
         logger.warning(note)
-    from ..stages import run_recipe
+    from ..planning import located, plan
+    from ..stages.pipeline import run_recipe
 
+    console.quiet_libraries()
     with Run(loaded, name=name, output=output, fresh=fresh) as run:
         if run.finished:
             logger.info("%s is finished; --fresh starts it anew", run.folder)
         else:
+            # Whatever can be found wrong without computing is found first.
+            plan(loaded)
             if run.resumed:
                 logger.info("continuing %s", run.folder)
-            run_recipe(loaded, run)
+            with located(loaded):
+                run_recipe(loaded, run)
+    if is_main_process():
         show_result(run.folder)
-
-
-def show_result(folder: Path) -> None:
-    """Print a finished run's table, and where its model and report are."""
-    console.out().print(folder)

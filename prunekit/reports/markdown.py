@@ -64,7 +64,12 @@ def render_markdown(report: RunReport) -> str:
 
 
 def result_table(report: RunReport) -> str:
-    """Dense model, all layers, chosen policy, and short examples alone (as the paper's Table 3)."""
+    """:func:`result_rows` as Markdown."""
+    return markdown_table(*result_rows(report))
+
+
+def result_rows(report: RunReport) -> tuple[list[str], list[Row]]:
+    """Head and rows: dense model, all layers, chosen policy, short examples (as the paper's Table 3)."""
     dense = report.systems[0].evaluation.dense
     metrics = report.systems[0].evaluation.metrics
     length = report.systems[0].evaluation.sequence_length
@@ -93,7 +98,7 @@ def result_table(report: RunReport) -> str:
     ]
     for system in report.systems:
         rows += _system_rows(report, system)
-    return markdown_table(header, rows)
+    return header, rows
 
 
 def _system_rows(report: RunReport, system: SystemReport) -> list[Row]:

@@ -1,0 +1,199 @@
+"""``prunekit plan``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .. import console
+from ..planning import Plan, Work, located, plan
+from ..recipes import Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from ..data import EncodedTask
+    from ..reports import ModelFigures
+
+logger = logging.getLogger(__name__)
+
+
+def plan_recipe(recipe: str, overrides: Sequence[str]) -> None:
+    """Print what a recipe will do and what it will give."""
+    loaded = load_recipe(recipe, overrides)
+    for note in loaded.notes:
+        logger.warning(note)
+    console.quiet_libraries()
+    task, vocab_size = read_task(loaded)
+    planned = plan(loaded, task, vocab_size)
+    _print_head(planned)
+    _print_stages(planned)
+    _print_models(planned)
+    _print_layers(planned)
+    _print_notes(planned)
+
+
+def read_task(recipe: Recipe) -> tuple[EncodedTask | None, int | None]:
+    """The recipe's examples where they are at hand, and the size of the vocabulary.
+
+    Examples on the hub are not fetched for a plan.
+    """
+    from ..data import encode, load_task
+    from ..data.config import REVIEWS
+    from ..models import load_tokenizer
+
+    config = recipe.data
+    if not (config.from_files or config.task == REVIEWS):
+        return None, None
+    with located(recipe, "data"):
+        task = load_task(config, recipe.seed)
+    with located(recipe, "model", "name"):
+        texts = [
+            text
+            for column in task.train.column_names
+            if column.startswith("text")
+            for text in task.train[column]
+        ]
+        tokenizer = load_tokenizer(recipe.model, texts)
+    with located(recipe, "data"):
+        return encode(task, tokenizer, recipe.training.max_length), len(tokenizer)
+
+
+def _print_head(planned: Plan) -> None:
+    out, recipe = console.out(), planned.recipe
+    out.print(f"{recipe.name}", style="bold", end="")
+    out.print(f": {recipe.description}" if recipe.description else "", markup=False, soft_wrap=True)
+    out.print(f"  model  {recipe.model.name}, {_exits(planned)}", markup=False, soft_wrap=True)
+    out.print(f"  data   {_data(planned)}", markup=False, soft_wrap=True)
+    out.print(f"  run    {recipe.output}/{recipe.name}, seed {recipe.seed}\n", markup=False, soft_wrap=True)
+
+
+def _exits(planned: Plan) -> str:
+    exits, layers = planned.recipe.exits, planned.model.config.exit_layers
+    reads = {"first": "the first token", "mean": "the mean of the tokens", "learned": "a learned mean"}
+    numbers = ", ".join(map(str, layers))
+    return f"exits on layers {numbers}, {exits.head}, reading {reads[exits.reads]}"
+
+
+def _data(planned: Plan) -> str:
+    config, encoded = planned.recipe.data, planned.task
+    if encoded is None:
+        return f"{config.hub_name or config.task}, from the hub: examples are read when the recipe is applied"
+    task = encoded.task
+    sizes = (
+        f"{len(task.train):,} training, {len(task.validation):,} validation, {len(task.test):,} test examples"
+    )
+    lengths = encoded.lengths("train")
+    return (
+        f"{task.name}: {sizes}, {len(task.label_names)} classes, {lengths.mean():.1f} tokens on average, "
+        f"scored by {', '.join(task.metrics)}"
+    )
+
+
+def _print_stages(planned: Plan) -> None:
+    table = console.table(
+        "Stages", "stage", "training", "epochs", "learning rate", "optimizer steps", "what it does"
+    )
+    table.columns[1].justify = table.columns[5].justify = "left"
+    for number, stage in enumerate(planned.stages, 1):
+        rows = [_work_cells(planned, work) for work in stage.works] or [("", "", "", "")]
+        for index, cells in enumerate(rows):
+            first = index == 0
+            table.add_row(f"{number} {stage.key}" if first else "", *cells, stage.summary if first else "")
+    console.out().print(table)
+
+
+def _work_cells(planned: Plan, work: Work) -> tuple[str, str, str, str]:
+    rate, steps = work.learning_rate, planned.steps(work)
+    rates = f"{rate[0]:.3g} to {rate[1]:.3g}" if isinstance(rate, tuple) else f"{rate:.3g}"
+    times = f"{work.times} x " if work.times > 1 else ""
+    return work.what, f"{times}{work.epochs:g}", rates, "?" if steps is None else f"{steps:,}"
+
+
+def _print_models(planned: Plan) -> None:
+    length = planned.dense.sequence_length
+    table = console.table(
+        f"Models, one example of {length} tokens through every layer and exit",
+        "after",
+        "parameters",
+        "fewer",
+        "outside embeddings",
+        "fewer",
+        "multiply-adds",
+        "FLOPs",
+        "fewer",
+        caption="fewer: than the dense model with one exit; FLOPs = 2 x multiply-adds",
+    )
+    rows: list[tuple[str, ModelFigures | None]] = [("dense", planned.dense)]
+    rows += [(stage.key, stage.figures) for stage in planned.stages]
+    before: ModelFigures | None = None
+    for name, figures in rows:
+        if figures is None:
+            table.add_row(name, "decided by scores", *[""] * 6)
+        elif before is None or _costs(figures) != _costs(before):
+            table.add_row(name, *_model_cells(figures, planned.dense))
+        before = figures
+    console.out().print(table)
+
+
+def _costs(figures: ModelFigures) -> tuple[int, int]:
+    return figures.parameters, figures.macs
+
+
+def _model_cells(figures: ModelFigures, dense: ModelFigures) -> list[str]:
+    body, dense_body = (f.parameters - f.embedding_parameters for f in (figures, dense))
+    return [
+        f"{figures.parameters:,}",
+        f"{dense.parameters / figures.parameters:.1f}x",
+        f"{body:,}",
+        f"{dense_body / body:.1f}x",
+        f"{figures.macs:,}",
+        f"{figures.flops:,}",
+        f"{dense.macs / figures.macs:.1f}x",
+    ]
+
+
+def _print_layers(planned: Plan) -> None:
+    figures = planned.stages[-1].figures
+    if figures is None:
+        return
+    dense = planned.dense
+    layers = console.table(
+        "The resulting model, layer by layer",
+        "layer",
+        "heads",
+        "neurons",
+        "parameters",
+        "multiply-adds",
+        "FLOPs",
+        "up to its exit: FLOPs",
+        "fewer",
+    )
+    exits = dict(zip(planned.model.config.exit_layers, figures.by_exit, strict=True))
+    for sizes, cost in zip(figures.layers, figures.by_layer, strict=True):
+        exit_cost = exits.get(sizes.layer)
+        layers.add_row(
+            str(sizes.layer),
+            f"{sizes.heads} of {sizes.heads_before}",
+            f"{sizes.neurons} of {sizes.neurons_before}",
+            f"{cost.parameters:,}",
+            f"{cost.macs:,}",
+            f"{2 * cost.macs:,}",
+            "" if exit_cost is None else f"{2 * exit_cost.macs:,}",
+            "" if exit_cost is None else f"{dense.macs / exit_cost.macs:.1f}x",
+        )
+    console.out().print(layers)
+    rank = figures.embedding_rank
+    if rank is not None:
+        console.out().print(f"word embedding: rank {rank}")
+
+
+def _print_notes(planned: Plan) -> None:
+    out = console.out()
+    if planned.teacher_bytes is not None:
+        out.print(
+            f"the teacher's answers to the training examples, kept on disk while the recipe is applied: "
+            f"{planned.teacher_bytes / 2**20:,.0f} MiB",
+            soft_wrap=True,
+        )
+    if not planned.sizes_known:
+        out.print("what each layer keeps is decided by scores; that the target can be met was checked")

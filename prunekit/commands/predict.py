@@ -1,0 +1,167 @@
+"""``prunekit predict``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import console
+from ..errors import DataError, RecipeError
+from .sources import model_folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from ..exits import MultiExitForSequenceClassification
+
+_BATCH = 32
+
+Text = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One text's answer. ``exit_layer`` is 1-based, ``confidence`` the label's probability."""
+
+    text: Text
+    label: str
+    confidence: float
+    exit_layer: int
+
+
+def predict_texts(
+    source: str, texts: Sequence[str], *, pair: bool, file: Path | None, threshold: float | None
+) -> None:
+    """Print label, confidence and exit layer of texts from the arguments, a file or standard input."""
+    if texts and file is not None:
+        raise RecipeError("texts are given and --file as well", "keep one of the two")
+    given = _from_arguments(texts, pair) if texts else _from_lines(file, pair)
+    console.quiet_libraries()
+    model, tokenizer = load_classifier(model_folder(source), threshold)
+    # Into a pipe or a file go plain tab-separated lines, which other programs can read as they come.
+    if not console.out().is_terminal:
+        print("label", "confidence", "exit_layer", "text", sep="\t")
+        for answer in predictions(model, tokenizer, given):
+            fields = (answer.label, f"{answer.confidence:.4f}", answer.exit_layer, *answer.text)
+            print(*fields, sep="\t", flush=True)
+        return
+    depth = model.config.exit_layers[-1]
+    table = console.table("", "text", "label", "confidence", "exit layer")
+    for answer in predictions(model, tokenizer, given):
+        table.add_row(
+            " / ".join(answer.text),
+            answer.label,
+            f"{answer.confidence:.1%}",
+            f"{answer.exit_layer} of {depth}",
+        )
+    console.out().print(table)
+
+
+def load_classifier(
+    folder: Path, threshold: float | None = None
+) -> tuple[MultiExitForSequenceClassification, PreTrainedTokenizerBase]:
+    """A multi-exit model and its tokenizer; ``threshold`` replaces that of the model's exit policy.
+
+    Raises:
+        CheckpointError: the folder is no such model.
+    """
+    from transformers import AutoTokenizer
+
+    from ..checkpoints import load
+    from ..errors import CheckpointError
+    from ..exits import MultiExitForSequenceClassification
+
+    model = load(folder)
+    if not isinstance(model, MultiExitForSequenceClassification):
+        raise CheckpointError(
+            f"{folder} holds a {type(model).__name__}, which has no exits",
+            "use transformers' pipeline for it",
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder} has no tokenizer: {str(error).splitlines()[0]}",
+            "save it beside the model: prunekit.save(model, folder, tokenizer)",
+        ) from error
+    if threshold is not None:
+        policy = dict(model.config.exit_policy or {"name": "entropy"})
+        if "threshold" not in policy and policy["name"] != "entropy":
+            raise RecipeError(f"the model's exit policy {policy['name']!r} has no threshold")
+        model.set_exit_policy({**policy, "threshold": threshold})
+    return model, tokenizer
+
+
+def predictions(
+    model: MultiExitForSequenceClassification,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Iterable[tuple[str, Text]],
+) -> Iterator[Prediction]:
+    """Answers in the order of the texts, computed in batches.
+
+    Args:
+        texts: pairs of where a text comes from, for messages, and the text or the pair of texts.
+
+    Raises:
+        DataError: a text tokenises to nothing.
+    """
+    import torch
+
+    from ..data import check_text
+
+    limit = min(tokenizer.model_max_length, model.config.max_position_embeddings)
+    names: Any = model.config.id2label
+    waiting = iter(texts)
+    while batch := list(islice(waiting, _BATCH)):
+        for place, text in batch:
+            for part in text:
+                check_text(tokenizer, [part], f"{place}: text")
+        columns: tuple[Any, ...] = tuple(zip(*(text for _, text in batch), strict=True))
+        inputs = tokenizer(
+            *(list(column) for column in columns),
+            padding=True,
+            truncation=True,
+            max_length=limit,
+            return_tensors="pt",
+        )
+        with torch.inference_mode():
+            output = model(**inputs)
+        probabilities = output.logits.float().softmax(dim=-1)
+        for (_, text), row, layer in zip(batch, probabilities, output.exit_layer.tolist(), strict=True):
+            best = int(row.argmax())
+            yield Prediction(text, names[best], float(row[best]), layer)
+
+
+def _from_arguments(texts: Sequence[str], pair: bool) -> Iterator[tuple[str, Text]]:
+    if not pair:
+        return ((f"argument {number}", (text,)) for number, text in enumerate(texts, 1))
+    if len(texts) % 2:
+        raise DataError(f"--pair takes texts two by two, and {len(texts)} are given")
+    return (
+        (f"arguments {number} and {number + 1}", (texts[number - 1], texts[number]))
+        for number in range(1, len(texts), 2)
+    )
+
+
+def _from_lines(file: Path | None, pair: bool) -> Iterator[tuple[str, Text]]:
+    name = "standard input" if file is None else str(file)
+    if file is None and sys.stdin.isatty():
+        console.err().print("reading texts from the terminal, a line each; end with Ctrl-D")
+    try:
+        with sys.stdin if file is None else file.open(encoding="utf-8") as stream:
+            for number, line in enumerate(stream, 1):
+                place = f"{name}, line {number}"
+                parts = tuple(line.rstrip("\r\n").split("\t")) if pair else (line.rstrip("\r\n"),)
+                if pair and len(parts) != 2:
+                    raise DataError(
+                        f"{place}: expected two texts with a tab between them, found {len(parts)}"
+                    )
+                yield place, parts
+    except OSError as error:
+        raise DataError(f"cannot read {name}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name} is not UTF-8 text (byte {error.start})") from error

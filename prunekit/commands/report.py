@@ -1,0 +1,94 @@
+"""``prunekit report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import console
+from ..errors import CheckpointError, UnsupportedModelError
+from .sources import is_run, model_folder
+
+if TYPE_CHECKING:
+    from ..reports import Counts
+
+
+def report_on(source: str, *, length: int, depth: int) -> None:
+    """Print what a model costs, per module and per exit; of a run also what it gave."""
+    from ..reports import count
+    from .result import show_result
+
+    console.quiet_libraries()
+    model = _model(model_folder(source))
+    if is_run(Path(source)):
+        show_result(Path(source))
+    print_counts(count(model, sequence_length=length), depth)
+
+
+def print_counts(counts: Counts, depth: int) -> None:
+    """Print a count as tables: modules down to ``depth`` dots, and exits."""
+    out = console.out()
+    title = f"Parameters and cost of one example of {counts.sequence_length} tokens, every layer and exit"
+    table = console.table(
+        title, "module", "kind", "parameters", "multiply-adds", "FLOPs", caption="FLOPs = 2 x multiply-adds"
+    )
+    table.columns[1].justify = "left"
+    for row in counts.modules:
+        level = row.name.count(".") + 1 if row.name else 0
+        if level > depth or (level and not row.parameters and not row.macs):
+            continue
+        name = "  " * level + row.name.rpartition(".")[2] if row.name else "(model)"
+        table.add_row(name, row.type, f"{row.parameters:,}", f"{row.macs:,}", f"{row.flops:,}")
+    out.print(table)
+    if counts.exits:
+        exits = console.table(
+            "Up to and including each exit",
+            "exit after layer",
+            "own parameters",
+            "multiply-adds",
+            "FLOPs",
+            "share",
+        )
+        whole = counts.exits[-1].macs
+        for at in counts.exits:
+            exits.add_row(
+                str(at.layer), f"{at.parameters:,}", f"{at.macs:,}", f"{at.flops:,}", f"{at.macs / whole:.1%}"
+            )
+        out.print(exits)
+    if counts.uncounted:
+        names = ", ".join(f"{name} ({times}x)" for name, times in counts.uncounted.items())
+        out.print(f"not counted, so the totals are too small: {names}", style="yellow")
+
+
+def _model(folder: Path) -> Any:
+    """A model that prunekit wrote; or any model of transformers, by its configuration alone."""
+    from transformers import AutoConfig
+
+    from ..checkpoints import load
+
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"cannot read the configuration of {str(folder)!r}: {str(error).splitlines()[0]}",
+            "give a run folder, a model folder (with config.json), or a name on the hub",
+        ) from error
+    if config.model_type.startswith("prunekit"):
+        return load(folder)
+    return _by_configuration(config, folder)
+
+
+def _by_configuration(config: Any, folder: Path) -> Any:
+    """Counting needs shapes, not weights: the class that the checkpoint names, freshly made."""
+    import transformers
+
+    for name in config.architectures or ():
+        kind = getattr(transformers, name, None)
+        if kind is not None:
+            return kind(config)
+    if type(config) in transformers.AutoModel._model_mapping:
+        return transformers.AutoModel.from_config(config)
+    raise UnsupportedModelError(
+        f"{folder}: transformers has no model class for {config.model_type!r}",
+        "count it in Python: prunekit.count(model, example_inputs=...)",
+    )

@@ -1,0 +1,30 @@
+"""What ``MODEL|RUN`` on the command line means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import RunError
+
+
+def is_run(folder: Path) -> bool:
+    """Whether the folder is a run's."""
+    return (folder / "recipe.yaml").is_file() and (folder / "run.json").is_file()
+
+
+def model_folder(source: str) -> Path:
+    """The model folder that ``source`` is, or that the run of that folder made.
+
+    Raises:
+        RunError: a run that has made no model yet.
+    """
+    folder = Path(source)
+    if not is_run(folder):
+        return folder
+    model = folder / "model"
+    if not model.is_dir():
+        raise RunError(
+            f"the run {folder} has no model yet",
+            "it is not finished: give its prunekit apply command again to continue it",
+        )
+    return model

@@ -1,0 +1,218 @@
+"""What a recipe will do, worked out on shapes alone: no weights are read and nothing is trained.
+
+The same walk through the stages checks a recipe before it is applied: budgets that the model cannot meet,
+exits on layers it does not have, inputs longer than it takes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import nn
+
+from .errors import BudgetError, PrunekitError, RecipeError
+from .recipes import Recipe
+
+if TYPE_CHECKING:
+    from .budgets import Budget
+    from .data import EncodedTask
+    from .reports import ModelFigures
+
+ExitLayers = Literal["all", "last"] | Sequence[int]
+
+# Messages that begin with the key they are about: "data.train_file: ...", "sizes.heads: ...".
+_KEY = re.compile(r"(\w+(?:\.\w+)+): (.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A training run of a stage.
+
+    Attributes:
+        what: in a word or two, e.g. ``"features"``.
+        epochs: of one time.
+        learning_rate: at the end of the warm-up; first and last where it changes from time to time.
+        times: how often it is done.
+    """
+
+    what: str
+    epochs: float
+    learning_rate: float | tuple[float, float]
+    times: int = 1
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage, the training it does, and the model it leaves (``None``: only scores will tell its sizes)."""
+
+    key: str
+    summary: str
+    works: list[Work]
+    figures: ModelFigures | None
+
+
+@dataclass
+class Plan:
+    """A walk through the stages, which change :attr:`model` as they would change the real one.
+
+    Attributes:
+        recipe: what is planned.
+        model: the model so far on the meta device, with exits.
+        dense: figures of the original with one exit, that all is set against.
+        task: encoded examples, if they were read.
+        stages: what was planned so far.
+        sizes_known: whether the model's sizes are settled before anything is scored.
+        teacher_bytes: disk that a cached teacher takes, where a stage has one and the examples were read.
+    """
+
+    recipe: Recipe
+    model: Any
+    dense: ModelFigures
+    task: EncodedTask | None = None
+    stages: list[PlannedStage] = field(default_factory=list)
+    sizes_known: bool = True
+    teacher_bytes: int | None = None
+
+    def put_exits(self, layers: ExitLayers) -> None:
+        """Give the model another layout of exits, of the recipe's kind."""
+        names = None if self.task is None else self.task.task.label_names
+        self.model = _with_exits(self.recipe, self.model, layers, names)
+
+    def slim(self, granularities: Sequence[Any], budget: Budget) -> None:
+        """Slim the model to a budget, or note that its sizes depend on scores, which only data gives.
+
+        Raises:
+            BudgetError: the model cannot meet it.
+        """
+        from .granularities import registry
+
+        groups = [group for spec in granularities for group in registry.build(spec).groups(self.model)]
+        budget.check(self.model, groups)
+        try:
+            sizes = budget.sizes(self.model, groups)
+        except BudgetError:
+            # It can be met, as was just checked: what is missing is scores.
+            self.sizes_known = False
+            return
+        for group in groups:
+            group.keep(torch.arange(sizes[group.name]))
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Optimizer steps that take every training example once, if the examples were read."""
+        if self.task is None:
+            return None
+        training = self.recipe.training
+        batches = math.ceil(len(self.task.train) / training.batch_size)
+        return math.ceil(batches / training.gradient_accumulation)
+
+    def steps(self, work: Work) -> int | None:
+        """Optimizer steps of a training run, all times together."""
+        if self.steps_per_epoch is None:
+            return None
+        return math.ceil(round(work.epochs * self.steps_per_epoch, 6)) * work.times
+
+    def cache_teacher(self) -> None:
+        """Count on the disk for a teacher's answers to the training examples; the model as it is teaches."""
+        if self.task is None:
+            return
+        from .distill.cache import CacheShape
+
+        config, tokens = self.model.config, self.task.lengths("train")
+        self.teacher_bytes = CacheShape(
+            tokens=int(tokens.sum()),
+            examples=len(tokens),
+            states=config.num_hidden_layers + 1,
+            hidden_size=config.hidden_size,
+            exits=len(config.exit_layers),
+            classes=config.num_labels,
+        ).nbytes
+
+
+def plan(recipe: Recipe, task: EncodedTask | None = None, vocab_size: int | None = None) -> Plan:
+    """Walk through a recipe's stages on shapes.
+
+    Args:
+        recipe: what to plan.
+        task: its encoded examples, for numbers of steps and sizes on the disk.
+        vocab_size: of the tokenizer, which decides the built-in encoder's embedding.
+
+    Raises:
+        PrunekitError: naming the key of the recipe that cannot be followed.
+    """
+    from .architectures import shape_of
+    from .models import skeleton
+    from .reports import model_figures
+
+    with located(recipe, "model", "name"):
+        backbone = skeleton(recipe.model, vocab_size)
+        _check_length(recipe, backbone)
+    shape = shape_of(backbone)
+    planned = Plan(
+        recipe, backbone, model_figures(_with_exits(recipe, backbone, "last", None), "dense"), task
+    )
+    for key in recipe.stages:
+        kind = recipe.stage_class(key)
+        with located(recipe, key):
+            works = kind(recipe.config(key)).plan(planned)
+        figures = model_figures(planned.model, key, before=shape) if planned.sizes_known else None
+        summary = (kind.__doc__ or "").strip().split("\n", 1)[0]
+        planned.stages.append(PlannedStage(key, summary, works, figures))
+    return planned
+
+
+def _with_exits(recipe: Recipe, model: Any, layers: ExitLayers, names: list[str] | None) -> Any:
+    from .exits import MultiExitForSequenceClassification
+
+    exits = recipe.exits
+    with torch.device("meta"):
+        try:
+            return MultiExitForSequenceClassification.from_backbone(
+                getattr(model, "backbone", model),
+                exit_layers=layers,
+                head=exits.head,
+                reads=exits.reads,
+                label_names=names,
+            )
+        except ValueError as error:
+            raise RecipeError(f"exits.layers: {error}") from error
+
+
+def _check_length(recipe: Recipe, backbone: Any) -> None:
+    limit = getattr(backbone.config, "max_position_embeddings", None)
+    if not isinstance(limit, int):
+        return
+    # RoBERTa's positions begin behind the padding token's, which has a position of its own.
+    positions = (m for m in backbone.modules() if isinstance(m, nn.Embedding) and m.num_embeddings == limit)
+    reserved = next((m.padding_idx + 1 for m in positions if m.padding_idx is not None), 0)
+    if recipe.training.max_length > limit - reserved:
+        raise RecipeError(
+            f"training.max_length: {recipe.training.max_length} tokens, and the model "
+            f"{recipe.model.name} takes at most {limit - reserved}",
+            f"set training.max_length={limit - reserved} or less",
+        )
+
+
+@contextmanager
+def located(recipe: Recipe, *path: str) -> Iterator[None]:
+    """Errors raised inside name the place in the recipe: of the key they begin with, else of ``path``.
+
+    An error that begins with no key, inside of no ``path``, stays as it is.
+    """
+    try:
+        yield
+    except PrunekitError as error:
+        match = _KEY.fullmatch(error.message)
+        named = tuple(match[1].split(".")) if match else ()
+        if named and named[0] in type(recipe).model_fields:
+            error.message = f"{recipe.location(*named)}: {match[2] if match else ''}"
+        elif path:
+            error.message = f"{recipe.location(*path)}: {error.message}"
+        error.args = (error.message,)
+        raise
