@@ -18,6 +18,7 @@ import fcntl
 import json
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
@@ -69,9 +70,7 @@ class Run:
     """The folder of one application of a recipe, held by this process alone. Use it with ``with``.
 
     Args:
-        recipe: what is applied.
-        name: folder inside the output folder; the recipe's name if omitted.
-        output: folder of the runs; the recipe's if omitted.
+        recipe: what is applied; its ``name`` and ``output`` say where.
         fresh: move a run that is there aside, to ``<name>.1`` and so on, and start anew.
         command: what the person typed, for the record.
 
@@ -87,16 +86,14 @@ class Run:
         self,
         recipe: Recipe,
         *,
-        name: str | None = None,
-        output: str | os.PathLike[str] | None = None,
         fresh: bool = False,
         command: str | None = None,
     ) -> None:
         self.recipe = recipe
-        self.folder = Path(output or recipe.output) / (name or recipe.name)
+        self.folder = Path(recipe.output) / recipe.name
         self.resumed = False
         self._fresh = fresh
-        self._command = command or " ".join(sys.argv)
+        self._command = command or _typed()
         self._lock: IO[str] | None = None
 
     def __enter__(self) -> Run:
@@ -285,6 +282,13 @@ def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
 
 def _is_scratch(entry: Path) -> bool:
     return entry.name == ".lock" or (entry.name.startswith(".") and entry.name.endswith(".tmp"))
+
+
+def _typed() -> str:
+    """The command that this process was started with, as one would type it again."""
+    program, *arguments = sys.argv
+    ours = Path(program).name in ("prunekit", "__main__.py")
+    return shlex.join(["prunekit" if ours else program, *arguments])
 
 
 def _now() -> str:

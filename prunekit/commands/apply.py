@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,14 +19,14 @@ def apply_recipe(
     recipe: str, overrides: Sequence[str], *, name: str | None, output: Path | None, fresh: bool
 ) -> None:
     """Apply a recipe in its run folder, or continue there, and show the result."""
-    loaded = load_recipe(recipe, overrides)
+    loaded = load_recipe(recipe, [*overrides, *_options(name=name, output=output)])
     for note in loaded.notes:
         logger.warning(note)
     from ..planning import located, plan
     from ..stages.pipeline import run_recipe
 
     console.quiet_libraries()
-    with Run(loaded, name=name, output=output, fresh=fresh) as run:
+    with Run(loaded, fresh=fresh) as run:
         if run.finished:
             logger.info("%s is finished; --fresh starts it anew", run.folder)
         else:
@@ -37,3 +38,8 @@ def apply_recipe(
                 run_recipe(loaded, run)
     if is_main_process():
         show_result(run.folder)
+
+
+def _options(**values: object) -> list[str]:
+    """Options as the overrides they stand for; quoted, so that a run called 7 is not a number."""
+    return [f"{key}={json.dumps(str(value))}" for key, value in values.items() if value is not None]

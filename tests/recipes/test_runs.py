@@ -142,16 +142,18 @@ def test_the_lock_ends_with_the_with_block_also_after_an_error(recipe, folder):
 
 
 @pytest.mark.parametrize("output", ["/proc/runs", "/dev/null/runs"])
-def test_an_output_folder_that_cannot_be_written(recipe, output):
-    with pytest.raises(RunError, match="cannot write the run folder") as caught, Run(recipe, output=output):
+def test_an_output_folder_that_cannot_be_written(folder, output):
+    recipe = load_recipe("base.yaml", [f"output={output}"])
+    with pytest.raises(RunError, match="cannot write the run folder") as caught, Run(recipe):
         pass
     assert "--output" in caught.value.mend
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")
-def test_a_read_only_output_folder(recipe, folder):
+def test_a_read_only_output_folder(folder):
     (folder / "locked").mkdir(mode=0o555)
-    with pytest.raises(RunError, match="Permission denied"), Run(recipe, output="locked"):
+    recipe = load_recipe("base.yaml", ["output=locked"])
+    with pytest.raises(RunError, match="Permission denied"), Run(recipe):
         pass
 
 
