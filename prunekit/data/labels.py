@@ -86,12 +86,12 @@ def label_names_of(table: Table, column: str, given: Sequence[str] | None) -> li
     distinct = set(values)
     if len(distinct) == 1:
         raise DataError(
-            f"{table.origin}: column {column!r} holds the same label {values[0]!r} in all {len(values)} examples",
+            f"{table.origin}: column {column!r} holds one label, {values[0]!r}, in {len(values)} examples",
             "a classifier needs two classes at least; check data.label and the file",
         )
     if len(distinct) > max(20, len(values) // 2):
         raise DataError(
-            f"{table.origin}: column {column!r} holds {len(distinct)} different labels in {len(values)} examples",
+            f"{table.origin}: column {column!r} holds {len(distinct)} labels in {len(values)} examples",
             "name the column of the class with data.label",
         )
     return names

@@ -24,7 +24,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import DataError
-from .reviews_grammar import KINDS, Writer
+from .reviews_clauses import Writer
+from .reviews_grammar import KINDS
 
 LABEL_NAMES = ("negative", "positive")
 SIZES = {"train": 12_000, "validation": 1_500, "test": 2_000}
@@ -66,7 +67,7 @@ def generate(seed: int, sizes: Mapping[str, int] = SIZES) -> dict[str, list[Revi
 
 def _split(rng: random.Random, size: int, seen: set[str]) -> list[Review]:
     pattern = [kind for kind, share in _SHARES.items() for _ in range(share)]
-    counts = {kind: 0 for kind in _SHARES}
+    counts = dict.fromkeys(_SHARES, 0)
     examples = []
     for number in range(size):
         kind = pattern[number % len(pattern)]

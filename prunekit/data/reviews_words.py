@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
 _WOMEN = frozenset({"director", "author", "hostess", "receptionist", "manager", "singer", "guide", "captain"})
 
 
@@ -258,11 +257,11 @@ PEOPLE = (
 OPENERS = (
     "frankly",
     "honestly",
-    "in my opinion",
-    "to my mind",
     "in short",
     "all in all",
-    "for me",
     "overall",
+    "on the whole",
+    "to be fair",
+    "as it happens",
 )
 DEGREES = ("very", "really", "quite", "truly", "rather", "extremely")

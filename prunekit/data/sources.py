@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import glob
+import itertools
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from ..errors import DataError
 
@@ -61,21 +63,20 @@ def read_file(path: str, key: str) -> Table:
             f"{key}: {path} has the unknown extension {suffix or '(none)'!r}", f"expected one of {_known()}"
         )
     try:
-        if file.stat().st_size == 0 or (suffix != ".parquet" and not _has_content(file)):
-            raise DataError(f"{key}: {path} is empty", "give a file with examples")
+        if _is_empty(file):
+            raise DataError(f"{key}: {path} holds no examples: it is empty", "give a file with examples")
         options = _csv_options(file, key) if _BUILDERS[suffix] == "csv" else {}
         data, names = _load(_BUILDERS[suffix], file, options)
     except DataError:
         raise
     except Exception as error:  # datasets passes on whatever its readers raise
         _unreadable(file, key, error)
-    table = Table(str(file), data, lambda row: _place(file, row), names)
-    if len(table) == 0:
-        raise DataError(f"{key}: {path} holds no examples, only a header", "give a file with examples")
-    return table
+    return Table(str(file), data, lambda row: _place(file, row), names)
 
 
-def read_hub(name: str, config: str | None, splits: dict[str, str], optional: set[str]) -> dict[str, Table]:
+def read_hub(
+    name: str, config: str | None, splits: Mapping[str, str], optional: Collection[str] = ()
+) -> dict[str, Table]:
     """Read splits of a dataset of the Hugging Face hub, from the hub's cache when it is there.
 
     Args:
@@ -149,9 +150,9 @@ def _csv_options(file: Path, key: str) -> dict[str, Any]:
     import datasets
 
     with _records(file) as records:
-        header = next((record for record in records if not _blank(record)), [])
+        header: list[str] = next((record for record in records if not _blank(record)), [])
         first = next((record for record in records if not _blank(record)), None)
-    repeated = sorted({name for name in header if header.count(name) > 1})
+    repeated = sorted({name for name in header if name and header.count(name) > 1})
     if repeated:
         raise DataError(
             f"{key}: {file}, line 1: the header names {repeated[0]!r} more than once",
@@ -163,6 +164,8 @@ def _csv_options(file: Path, key: str) -> dict[str, Any]:
             f"{_place(file, 0)} has {len(first)} values where the header has {len(header)} columns",
             "quote values that contain the separator, or name every column in the header",
         )
+    # pandas' own name for a column without one, such as an index that was saved along
+    names = [name or f"Unnamed: {number}" for number, name in enumerate(header)]
     return {
         "sep": _separator(file),
         "quoting": _quoting(file),
@@ -170,7 +173,7 @@ def _csv_options(file: Path, key: str) -> dict[str, Any]:
         # 'null', 'NA' and 'nan' are words; only nothing is nothing
         "keep_default_na": False,
         "na_values": [""],
-        "features": datasets.Features({name: datasets.Value("string") for name in header}),
+        "features": datasets.Features({name: datasets.Value("string") for name in names}),
     }
 
 
@@ -178,13 +181,13 @@ def _separator(file: Path) -> str:
     return "\t" if file.suffix.lower() == ".tsv" else ","
 
 
-def _quoting(file: Path) -> int:
+def _quoting(file: Path) -> Literal[0, 3]:
     return csv.QUOTE_NONE if file.suffix.lower() == ".tsv" else csv.QUOTE_MINIMAL
 
 
 @contextlib.contextmanager
 def _records(file: Path) -> Iterator[Any]:
-    with open(file, encoding="utf-8-sig", newline="") as stream:
+    with file.open(encoding="utf-8-sig", newline="") as stream:
         yield csv.reader(stream, delimiter=_separator(file), quoting=_quoting(file))
 
 
@@ -192,9 +195,20 @@ def _blank(record: list[str]) -> bool:
     return not record or (len(record) == 1 and not record[0].strip())
 
 
-def _has_content(file: Path) -> bool:
-    with open(file, "rb") as stream:
-        return any(line.strip(b"\xef\xbb\xbf \t\r\n") for line in stream)
+def _is_empty(file: Path) -> bool:
+    """Whether there is no example: no byte, only blanks, only a header, an empty array, no row."""
+    if file.stat().st_size == 0:
+        return True
+    if file.suffix.lower() == ".parquet":
+        import pyarrow.parquet
+
+        return bool(pyarrow.parquet.read_metadata(file).num_rows == 0)
+    if _BUILDERS[file.suffix.lower()] == "csv":
+        with _records(file) as records:
+            return sum(1 for record in itertools.islice(itertools.filterfalse(_blank, records), 2)) < 2
+    with file.open("rb") as stream:
+        content = b"".join(itertools.islice(filter(None, map(bytes.strip, stream)), 2))
+    return content.removeprefix(codecs.BOM_UTF8).replace(b" ", b"") in (b"", b"[]")
 
 
 def _place(file: Path, row: int) -> str:
@@ -219,7 +233,7 @@ def _line_of(file: Path, row: int) -> int | None:
                     return start
                 start = records.line_num + 1
         return None
-    with open(file, encoding="utf-8-sig") as stream:
+    with file.open(encoding="utf-8-sig") as stream:
         seen = -1
         for number, line in enumerate(stream, start=1):
             if seen == -1 and line.lstrip().startswith("["):
@@ -248,7 +262,7 @@ def _unreadable(file: Path, key: str, error: BaseException) -> NoReturn:
 
 
 def _bad_json_line(file: Path) -> str | None:
-    with open(file, encoding="utf-8-sig", errors="replace") as stream:
+    with file.open(encoding="utf-8-sig", errors="replace") as stream:
         for number, line in enumerate(stream, start=1):
             if number == 1 and line.lstrip().startswith("["):
                 return None

@@ -82,7 +82,7 @@ def load_task(config: DataConfig, seed: int) -> TaskData:
     columns = find_columns(config, glue, tables["train"])
     given = config.label_names or (list(glue.label_names) if glue is not None else None)
     names = label_names_of(tables["train"], columns.label, given)
-    metrics = list(config.metrics or (glue.metrics if glue is not None else ("accuracy",)))
+    metrics: list[str] = list(config.metrics or (glue.metrics if glue is not None else ("accuracy",)))
     check_metrics(metrics, len(names))
     examples = {split: _examples(table, columns, names) for split, table in tables.items()}
     splits = _divide(examples, config, np.random.default_rng(seed))
@@ -103,7 +103,7 @@ def _generated(config: DataConfig, seed: int) -> TaskData:
         )
         for split, examples in reviews.generate(seed, sizes).items()
     }
-    metrics = list(config.metrics or ("accuracy",))
+    metrics: list[str] = list(config.metrics or ("accuracy",))
     check_metrics(metrics, len(reviews.LABEL_NAMES))
     return TaskData(REVIEWS, **splits, label_names=list(reviews.LABEL_NAMES), metrics=metrics)
 
@@ -112,9 +112,10 @@ def _read(config: DataConfig, glue: GlueTask | None) -> dict[str, Table]:
     if config.from_files:
         files = {split: getattr(config, f"{split}_file") for split in SPLITS}
         return {split: read_file(path, f"data.{split}_file") for split, path in files.items() if path}
+    named: dict[str, str] = dict(config.hub_splits.items())
     if glue is not None and config.hub_name is None:
-        splits = {"train": "train", "test": glue.test_split, **config.hub_splits}
-        tables = read_hub(HUB_NAME, config.hub_config or config.task, splits, set())
+        splits = {"train": "train", "test": glue.test_split, **named}
+        tables = read_hub(HUB_NAME, config.hub_config or config.task, splits)
         return {
             split: _without_empty(table) if split == "train" else table for split, table in tables.items()
         }
@@ -123,8 +124,8 @@ def _read(config: DataConfig, glue: GlueTask | None) -> dict[str, Table]:
             "data.task is 'custom', but nothing says where its examples are",
             "give data.train_file=... data.test_file=..., or data.hub_name=...",
         )
-    splits = {**{split: split for split in SPLITS}, **config.hub_splits}
-    optional = {"validation"} - config.hub_splits.keys()
+    splits = {**{split: split for split in SPLITS}, **named}
+    optional = {"validation"} - named.keys()
     if config.hub_name is not None:
         return read_hub(config.hub_name, config.hub_config, splits, optional)
     try:
@@ -188,7 +189,7 @@ def _hold_out(
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
     if size >= len(data):
         raise DataError(
-            f"{size} {split} examples are to be held out of {len(data)} training examples: none would be left",
+            f"{size} {split} examples are to be held out of {len(data)} for training: none would be left",
             f"lower data.{split}_size, or give data.{split}_file",
         )
     chosen, rest = stratified(data["label"], size, rng)
