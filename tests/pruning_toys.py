@@ -1,4 +1,4 @@
-"""Small hand-written models, and groups described by hand, for the tests of scorers, budgets and the pruner."""
+"""Small hand-written models, and groups described by hand, for tests."""
 
 from __future__ import annotations
 

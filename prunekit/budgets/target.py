@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -177,7 +178,7 @@ def parse_amount(measure: str, value: str | float) -> tuple[float, bool]:
         BudgetError: neither.
     """
     match = _NUMBER.fullmatch(str(value)) if not isinstance(value, bool) else None
-    if match is None or float(match[1]) == 0:
+    if match is None or not 0 < float(match[1]) < math.inf:
         raise BudgetError(
             f"target.{measure}: {value!r} is neither an amount nor a factor",
             "a number above 0, with k, M, G or T behind it if you like, or a factor such as 8x",

@@ -56,12 +56,13 @@ class ChannelGraph:
         )
 
     def parts(self, ignored: Sequence[str] = ()) -> Iterator[Part | Excluded]:
-        """All parts with a convolution or linear layer at the root; ``ignored`` modules' outputs stay."""
+        """Output channels of all convolutions and linear layers, each once, in the order of the modules.
+
+        What is coupled is named after its first layer; outputs of ``ignored`` modules stay.
+        """
         modules = dict(self.model.named_modules())
         keep = {modules[name] for name in ignored}
-        roots = (tp.ops.TORCH_CONV, tp.ops.TORCH_LINEAR)
-        for group in self._graph.get_all_groups(root_module_types=roots):
-            name = self._graph._module2name[group[0].dep.target.module] or "model"
+        for name, group in self._groups(modules):
             reason = self._obstacle(group, keep)
             if reason is not None:
                 yield Excluded(name, reason)
@@ -73,6 +74,20 @@ class ChannelGraph:
                 yield Excluded(name, "there is only one")
             else:
                 yield Part(name, units)
+
+    def _groups(self, modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, Any]]:
+        seen: set[nn.Module] = set()
+        for name, module in modules.items():
+            if not isinstance(module, (tp.ops.TORCH_CONV, tp.ops.TORCH_LINEAR)):
+                continue
+            if module in seen or module not in self._graph.module2node:
+                continue
+            prune = self._graph.get_pruner_of_module(module).prune_out_channels
+            every = list(range(self._graph.get_out_channels(module)))
+            group = self._graph.get_pruning_group(module, prune, every)
+            out = self._graph.is_out_channel_pruning_fn
+            seen.update(dep.target.module for dep, _ in group if out(dep.handler))
+            yield name or "model", group
 
     def keep(self, part: Part, indices: Tensor) -> None:
         """Remove all units of a part but those at ``indices``."""

@@ -101,7 +101,7 @@ class Channels(Granularity):
         self.excluded: dict[str, str] = {}
 
     def groups(self, model: nn.Module) -> list[Group]:
-        """As in :class:`Granularity`, in the order in which torch-pruning finds them.
+        """As in :class:`Granularity`, in the order of the modules.
 
         Raises:
             UnsupportedModelError: no ``example_inputs``, the model cannot be traced, not within the time

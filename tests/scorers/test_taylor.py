@@ -381,7 +381,9 @@ def test_gates_at_outputs_keywords_and_modules_used_twice():
     # ReLU is positively homogeneous, so a factor behind it is the same as one before it.
     gates = [Gate(net.narrow), Gate(net.wide, "output"), Gate(net.act, "output")]
     found = [
-        scorers.build("taylor").score(net, [SlicedGroup("g", "neurons", 5, gates=[gate])], [inputs], loss)["g"]
+        scorers.build("taylor").score(net, [SlicedGroup("g", "neurons", 5, gates=[gate])], [inputs], loss)[
+            "g"
+        ]
         for gate in gates
     ]
     loss(net, inputs).backward()
