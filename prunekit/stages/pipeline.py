@@ -34,6 +34,8 @@ def run_recipe(recipe: Recipe, run: Run) -> None:
 
     _settle_torch(recipe)
     main = _is_main_process()
+    if not main:
+        console.setup(console.Verbosity.QUIET)
     metrics = MetricsLog(run.folder / "metrics.jsonl", writes=main)
     metrics.compact()
     task_data = load_task(recipe.data, recipe.seed)
