@@ -107,12 +107,12 @@ def test_encoded_splits(pair: bool, caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize("text", ["", "   ", "\u200b\u00ad", "[SEP] [PAD]", "\x00"])
 def test_a_text_that_tokenises_to_nothing(text: str) -> None:
     tokenizer = word_tokenizer(TEXTS)
-    with pytest.raises(DataError, match="text 2, .* tokenises to nothing") as caught:
+    with pytest.raises(DataError, match=r"text 2, .* tokenises to nothing") as caught:
         check_text(tokenizer, ["soup", text])
     assert caught.value.mend
-    with pytest.raises(DataError, match="text of train example 3, .* tokenises to nothing"):
+    with pytest.raises(DataError, match=r"text of train example 3, .* tokenises to nothing"):
         encode(task_of(["soup", "bland", text]), tokenizer, 8)
-    with pytest.raises(DataError, match="text_pair of train example 1, .* tokenises to nothing"):
+    with pytest.raises(DataError, match=r"text_pair of train example 1, .* tokenises to nothing"):
         encode(task_of(["soup", "bland"], [text, "soup"]), tokenizer, 8)
 
 
