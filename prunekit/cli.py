@@ -7,6 +7,7 @@ PyTorch and transformers are imported inside the commands, so that ``--help`` an
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -230,6 +231,9 @@ def schema() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code; an error becomes one message, not a traceback."""
     console.setup()
+    # Parts that a recipe names by import path are found beside it, as with `python -m prunekit`.
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())
     sys.exit(run(arguments))
 
 
@@ -248,8 +252,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _complain(error.message, error.mend)
         return error.exit_code
     except BrokenPipeError:
-        # The reader of our output (head, less) has gone: not an error, and nobody to tell.
-        sys.stderr.close()
+        # The reader of our output (head, less) has gone: not an error. Nothing is left to be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         return _unexpected(error)

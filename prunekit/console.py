@@ -53,10 +53,16 @@ class Verbosity(IntEnum):
 _verbosity = Verbosity.NORMAL
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let the command line decide how to end, where rich would exit."""
+        raise BrokenPipeError
+
+
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH
-    return Console(stderr=stderr, width=width, highlight=False)
+    return _Console(stderr=stderr, width=width, highlight=False)
 
 
 def out() -> Console:

@@ -64,7 +64,7 @@ class Plan:
     Attributes:
         recipe: what is planned.
         model: the model so far on the meta device, with exits.
-        dense: figures of the original with one exit, that all is set against.
+        original: figures of the model as published, with one classifier, that all is set against.
         task: encoded examples, if they were read.
         stages: what was planned so far.
         sizes_known: whether the model's sizes are settled before anything is scored.
@@ -73,7 +73,7 @@ class Plan:
 
     recipe: Recipe
     model: Any
-    dense: ModelFigures
+    original: ModelFigures
     task: EncodedTask | None = None
     stages: list[PlannedStage] = field(default_factory=list)
     sizes_known: bool = True
@@ -154,9 +154,7 @@ def plan(recipe: Recipe, task: EncodedTask | None = None, vocab_size: int | None
         backbone = skeleton(recipe.model, vocab_size)
         _check_length(recipe, backbone)
     shape = shape_of(backbone)
-    planned = Plan(
-        recipe, backbone, model_figures(_with_exits(recipe, backbone, "last", None), "dense"), task
-    )
+    planned = Plan(recipe, backbone, model_figures(_published(recipe, vocab_size), "original"), task)
     for key in recipe.stages:
         kind = recipe.stage_class(key)
         with located(recipe, key):
@@ -165,6 +163,22 @@ def plan(recipe: Recipe, task: EncodedTask | None = None, vocab_size: int | None
         summary = (kind.__doc__ or "").strip().split("\n", 1)[0]
         planned.stages.append(PlannedStage(key, summary, works, figures))
     return planned
+
+
+def _published(recipe: Recipe, vocab_size: int | None) -> Any:
+    """The model that all is set against: transformers' own classifier of the family, pooler and all.
+
+    One that prunekit wrote is taken as it is, with one exit at its end.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    from .models import load_config, skeleton
+
+    config = load_config(recipe.model, vocab_size)
+    if config.model_type.startswith("prunekit"):
+        return _with_exits(recipe, skeleton(recipe.model, vocab_size), "last", None)
+    with torch.device("meta"):
+        return AutoModelForSequenceClassification.from_config(config)
 
 
 def _with_exits(recipe: Recipe, model: Any, layers: ExitLayers, names: list[str] | None) -> Any:

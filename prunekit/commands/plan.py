@@ -110,7 +110,7 @@ def _work_cells(planned: Plan, work: Work) -> tuple[str, str, str, str]:
 
 
 def _print_models(planned: Plan) -> None:
-    length = planned.dense.sequence_length
+    length = planned.original.sequence_length
     table = console.table(
         f"Models, one example of {length} tokens through every layer and exit",
         "after",
@@ -121,16 +121,16 @@ def _print_models(planned: Plan) -> None:
         "multiply-adds",
         "FLOPs",
         "fewer",
-        caption="fewer: than the dense model with one exit; FLOPs = 2 x multiply-adds",
+        caption="fewer: than the original with its own classifier; FLOPs = 2 x multiply-adds",
     )
-    rows: list[tuple[str, ModelFigures | None]] = [("dense", planned.dense)]
+    rows: list[tuple[str, ModelFigures | None]] = [("original", planned.original)]
     rows += [(stage.key, stage.figures) for stage in planned.stages]
     before: ModelFigures | None = None
     for name, figures in rows:
         if figures is None:
             table.add_row(name, "decided by scores", *[""] * 6)
         elif before is None or _costs(figures) != _costs(before):
-            table.add_row(name, *_model_cells(figures, planned.dense))
+            table.add_row(name, *_model_cells(figures, planned.original))
         before = figures
     console.out().print(table)
 
@@ -139,16 +139,16 @@ def _costs(figures: ModelFigures) -> tuple[int, int]:
     return figures.parameters, figures.macs
 
 
-def _model_cells(figures: ModelFigures, dense: ModelFigures) -> list[str]:
-    body, dense_body = (f.parameters - f.embedding_parameters for f in (figures, dense))
+def _model_cells(figures: ModelFigures, original: ModelFigures) -> list[str]:
+    body, original_body = (f.parameters - f.embedding_parameters for f in (figures, original))
     return [
         f"{figures.parameters:,}",
-        f"{dense.parameters / figures.parameters:.1f}x",
+        f"{original.parameters / figures.parameters:.1f}x",
         f"{body:,}",
-        f"{dense_body / body:.1f}x",
+        f"{original_body / body:.1f}x",
         f"{figures.macs:,}",
         f"{figures.flops:,}",
-        f"{dense.macs / figures.macs:.1f}x",
+        f"{original.macs / figures.macs:.1f}x",
     ]
 
 
@@ -156,7 +156,7 @@ def _print_layers(planned: Plan) -> None:
     figures = planned.stages[-1].figures
     if figures is None:
         return
-    dense = planned.dense
+    original = planned.original
     layers = console.table(
         "The resulting model, layer by layer",
         "layer",
@@ -179,7 +179,7 @@ def _print_layers(planned: Plan) -> None:
             f"{cost.macs:,}",
             f"{2 * cost.macs:,}",
             "" if exit_cost is None else f"{2 * exit_cost.macs:,}",
-            "" if exit_cost is None else f"{dense.macs / exit_cost.macs:.1f}x",
+            "" if exit_cost is None else f"{original.macs / exit_cost.macs:.1f}x",
         )
     console.out().print(layers)
     rank = figures.embedding_rank
