@@ -5,7 +5,7 @@ from .card import model_card, write_card
 from .counting import Counts, count
 from .curve import curve_svg
 from .evaluation import Evaluation, ExitCosts, ExitOutputs, choose_policy, evaluate_exits
-from .figures import exit_costs, model_figures, predict_exits
+from .figures import exit_costs, model_figures
 from .schema import LayerSizes, ModelFigures, PartCost, RunReport, StageRecord, SystemReport
 from .words import summary_sentence
 
@@ -27,7 +27,6 @@ __all__ = [
     "exit_costs",
     "model_card",
     "model_figures",
-    "predict_exits",
     "read_report",
     "summary_sentence",
     "write_card",

@@ -9,8 +9,15 @@ from dataclasses import dataclass
 from .schema import RunReport, SystemReport
 from .words import chosen_point, flops_words
 
-_COLOURS = (("#2468c4", "#6fa8f5"), ("#c2501c", "#f08a58"), ("#0f7d58", "#46c797"), ("#7a4bc4", "#b295f0"))
-_COLOURS += (("#b3303c", "#f07f88"), ("#8a6a00", "#d9b544"))
+# Light and dark; the page's colours.
+_COLOURS = (
+    ("#2468c4", "#6fa8f5"),
+    ("#c2501c", "#f08a58"),
+    ("#0f7d58", "#46c797"),
+    ("#7a4bc4", "#b295f0"),
+    ("#b3303c", "#f07f88"),
+    ("#8a6a00", "#d9b544"),
+)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 20, 34, 44
 
 
@@ -79,9 +86,9 @@ def _curve(frame: _Frame, system: SystemReport, colour: str, several: bool, inde
     x, y = frame.x(2.0 * chosen.macs), frame.y(chosen.scores[system.evaluation.metrics[0]])
     parts.append(f'<circle class="{colour} ring" cx="{x:.1f}" cy="{y:.1f}" r="7"/>')
     if several:
-        row = _TOP + 20 * index
-        parts.append(f'<circle class="{colour}" cx="{_LEFT + 12}" cy="{row - 4}" r="5"/>')
-        parts.append(_text(_LEFT + 24, row, system.name, "start"))
+        row, right = frame.height - _BOTTOM - 12 - 20 * index, frame.width - _RIGHT - 8
+        parts.append(f'<circle class="{colour}" cx="{right}" cy="{row - 4}" r="5"/>')
+        parts.append(_text(right - 12, row, system.name, "end"))
     else:
         label = f"{chosen.speedup:.1f}x fewer FLOPs"
         half = 3.6 * len(label)

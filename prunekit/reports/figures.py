@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..architectures import ModelShape, shape_of
 from ..costs import exit_macs, layer_costs, module_costs, parameter_costs, total_cost
@@ -77,30 +73,3 @@ def exit_costs(
         dense_real=exit_macs(dense, lengths)[:, -1],
         sequence_length=sequence_length,
     )
-
-
-def predict_exits(
-    model: nn.Module, batches: Iterable[Mapping[str, Any]]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Every exit's logits ``[E, N, C]`` and the labels ``[N]``, in evaluation mode, on the model's device.
-
-    Args:
-        batches: with ``input_ids``, ``attention_mask``, ``labels`` and perhaps ``token_type_ids``.
-    """
-    device = next(model.parameters()).device
-    training = model.training
-    model.eval()
-    logits: list[Tensor] = []
-    labels: list[Tensor] = []
-    try:
-        with torch.inference_mode():
-            for batch in batches:
-                inputs = {k: v.to(device) for k, v in batch.items() if k in _INPUTS}
-                logits.append(model(**inputs, all_exits=True).exit_logits.float().cpu())
-                labels.append(batch["labels"].cpu())
-    finally:
-        model.train(training)
-    return torch.cat(logits, dim=1).numpy(), torch.cat(labels).numpy().astype(np.int64)
-
-
-_INPUTS = ("input_ids", "attention_mask", "token_type_ids")

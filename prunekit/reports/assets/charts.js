@@ -58,16 +58,14 @@ function figure(label, height, draw, caption) {
   const node = element("figure", {}, svg, caption ? element("figcaption", {}, caption) : null);
   let width = 0;
   node.redraw = () => {
+    width = node.clientWidth;
     if (!width) return;
     tip.hide();
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     svg.replaceChildren();
     draw(svg, width, height);
   };
-  new ResizeObserver(([entry]) => {
-    const now = Math.round(entry.contentRect.width);
-    if (now && now !== width) { width = now; node.redraw(); }
-  }).observe(node);
+  new ResizeObserver(() => { if (node.clientWidth !== width) node.redraw(); }).observe(node);
   return node;
 }
 
