@@ -246,7 +246,7 @@ def test_run_within_hands_on_results_and_errors():
     assert time.monotonic() - start < 5
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "electra"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "electra", "distilbert"])
 def test_adapters_name_the_same_coupled_slices_as_the_graph(family):
     """Heads and neurons against torch-pruning's dependency graph of the same model."""
     model = backbone(family, attn_implementation="eager")
