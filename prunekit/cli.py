@@ -232,8 +232,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code; an error becomes one message, not a traceback."""
     console.setup()
     # Parts that a recipe names by import path are found beside it, as with `python -m prunekit`.
-    if not {"", os.getcwd()} & set(sys.path):
-        sys.path.append(os.getcwd())
+    if not {"", str(Path.cwd())} & set(sys.path):
+        sys.path.append(str(Path.cwd()))
     sys.exit(run(arguments))
 
 

@@ -11,6 +11,7 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -51,10 +52,7 @@ class Registry(Generic[T]):
 
         def add(part: type[T]) -> type[T]:
             known = self._parts.get(name)
-            if known is not None and (known.__module__, known.__qualname__) != (
-                part.__module__,
-                part.__qualname__,
-            ):
+            if known is not None and not _same(known, part):
                 raise ValueError(
                     f"{self.kind} {name!r} is already registered by {known.__module__}.{known.__qualname__}"
                 )
@@ -141,3 +139,13 @@ class Registry(Generic[T]):
         if not (isinstance(part, type) and issubclass(part, self.base)):
             raise RecipeError(f"{path!r} is not a {self.kind}: it does not derive from {self.base.__name__}")
         return part
+
+
+def _same(one: type[Any], other: type[Any]) -> bool:
+    """Whether two classes are one: a script that is run is imported as ``__main__`` and by its name."""
+    if one.__qualname__ != other.__qualname__:
+        return False
+    if one.__module__ == other.__module__:
+        return True
+    files = [getattr(sys.modules.get(part.__module__), "__file__", None) for part in (one, other)]
+    return "__main__" in (one.__module__, other.__module__) and files[0] is not None and files[0] == files[1]

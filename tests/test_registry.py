@@ -54,6 +54,21 @@ def test_two_parts_cannot_share_a_name():
         registry.register("late")(type("Other", (Late,), {}))
 
 
+def test_a_script_that_names_its_own_part_by_import_path(tmp_path):
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "from prunekit.schedulers import Scheduler, register, registry\n"
+        "@register('mine')\n"
+        "class Mine(Scheduler):\n"
+        "    def fraction(self, step, steps):\n"
+        "        return 1.0\n"
+        "if __name__ == '__main__':\n"
+        "    print(type(registry.build('mine:Mine')).__module__, type(registry.build('mine')).__module__)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert done.stdout == "mine mine\n", done.stderr
+
+
 def test_entry_points_of_other_packages(monkeypatch):
     point = EntryPoint("late", f"{__name__}:Late", "prunekit.schedulers")
     monkeypatch.setattr(

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from . import register
 from .base import Stage, StageConfig, StageContext, save_model
@@ -46,6 +46,15 @@ class EvaluateConfig(StageConfig):
         128, ge=1, description="tokens for which costs are counted, beside the real lengths"
     )
 
+    @model_validator(mode="after")
+    def _known_policies(self) -> EvaluateConfig:
+        """A wrong name or argument is refused before any compute."""
+        from ..exits.policies import registry
+
+        for policy in self.sweep(2):
+            registry.build(policy)
+        return self
+
     def sweep(self, classes: int) -> list[dict[str, Any]]:
         """The policies to try, as specifications."""
         if self.policies is not None:
@@ -73,7 +82,7 @@ class Evaluate(Stage):
 
         config, length = self.config, self.config.sequence_length
         fitter = Fitter(context)
-        model, dense = context.load("model").to(fitter.device), context.load("original").to(fitter.device)
+        model, dense = context.load("model"), context.load("original")
         validation = self._evaluation(context, fitter, model, dense, "validation", None)
         policy = choose_policy(validation, config.max_drop)
         evaluation = self._evaluation(context, fitter, model, dense, "test", policy)
@@ -155,7 +164,7 @@ class Evaluate(Stage):
 def _outputs(
     context: StageContext, split: str, logits: npt.NDArray[np.float32], layers: list[int]
 ) -> ExitOutputs:
-    from ..data import reviews
+    from ..data.reviews_grammar import KINDS
     from ..reports import ExitOutputs
 
     data = context.task.task.splits[split]
@@ -169,7 +178,7 @@ def _outputs(
         exit_layers=layers,
         texts=texts,
         difficulty=list(data["difficulty"]) if "difficulty" in data.column_names else None,
-        difficulties=list(reviews.KINDS),
+        difficulties=list(KINDS),
     )
 
 
@@ -183,7 +192,7 @@ def _stage_records(context: StageContext) -> list[StageRecord]:
         if not done.is_file():
             break
         told = json.loads(done.read_text("utf-8"))
-        numbers = {
+        numbers: dict[str, float | None] = {
             k: v for k, v in told.items() if isinstance(v, int | float) and k not in ("seconds", "steps")
         }
         records.append(StageRecord(key, told["seconds"], told.get("steps"), numbers))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from .. import console
 from ..errors import BudgetError
@@ -102,6 +102,16 @@ class SlenderizeConfig(StageConfig):
         for size in value if isinstance(value, list) else [value]:
             if size is not None and size < 1:
                 raise ValueError(f"{size} is not a number of units to keep: at least 1")
+        return value
+
+    @field_validator("scorer", "scheduler")
+    @classmethod
+    def _known_part(cls, value: str | dict[str, Any], info: ValidationInfo) -> str | dict[str, Any]:
+        """A wrong name or argument is refused before any compute."""
+        from ..schedulers import registry as schedulers
+        from ..scorers import registry as scorers
+
+        (scorers if info.field_name == "scorer" else schedulers).build(value)  # type: ignore[attr-defined]
         return value
 
     @model_validator(mode="after")
@@ -213,7 +223,6 @@ class Slenderize(Stage):
         from .training.objectives import Objective, features, predictions, truth
 
         config, step = self.config, before["step"] + 1
-        model.to(fitter.device)
         pruner = Pruner(
             model,
             granularities=config.granularity_names(),
