@@ -65,8 +65,7 @@ class Assistant(Stage):
 
         config = self.config
         fitter = Fitter(context)
-        original = context.load("original").to(fitter.device)
-        teacher = LiveTeacher(original)
+        teacher = LiveTeacher(context.load("original"))
         torch.manual_seed(context.seed("exits"))
         model = with_exits(context.load("original"), context.recipe.exits, config.copy_last_exit)
         steps = 0
@@ -101,22 +100,24 @@ def with_exits(
     """The same backbone with another layout of exits; the last exit stays as it is.
 
     Args:
-        model: gives its backbone away.
+        model: single-exit; gives its backbone away.
         exits: the layout.
         copy_last: begin the new exits with the last one's weights; else they are drawn from torch's seed.
     """
     from ..exits import MultiExitForSequenceClassification
 
     config = model.config
+    names = config.id2label or {}
     new = MultiExitForSequenceClassification.from_backbone(
         model.backbone,
         exit_layers=exits.layers,
         head=exits.head,
         reads=exits.reads,
         dropout=exits.dropout,
-        label_names=[config.id2label[i] for i in range(config.num_labels)],
+        label_names=list(names.values()),
     )
     last = model.exits[-1].state_dict()
-    for head in new.exits if copy_last else new.exits[-1:]:
-        head.load_state_dict(last)
+    for layer, head in zip(new.config.exit_layers, new.exits, strict=True):
+        if copy_last or layer == config.exit_layers[-1]:
+            head.load_state_dict(last)
     return new

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import BaseModel, ConfigDict
 
@@ -117,7 +117,7 @@ class StageContext:
         return PartialState().device
 
     def load(self, role: str) -> MultiExitForSequenceClassification:
-        """The model that has a role, from its folder, in evaluation mode.
+        """The model that has a role, from its folder, in evaluation mode, on the device.
 
         Raises:
             RecipeError: no stage before this one gives it.
@@ -127,7 +127,7 @@ class StageContext:
                 f"stages: {self.key} needs the {role} model, and no stage before it gives one",
                 f"models there are: {', '.join(self.models) or 'none'}",
             )
-        return load_model(self.models[role])
+        return load_model(self.models[role], self.device())
 
     def part(
         self, name: str, make: Callable[[], tuple[Any, dict[str, Any]]]
@@ -152,7 +152,7 @@ class StageContext:
     def read_part(self, name: str) -> tuple[MultiExitForSequenceClassification, dict[str, Any]]:
         """A part that was made, and its record."""
         folder = self.folder / "parts" / name
-        return load_model(folder), json.loads((folder / RECORD).read_text("utf-8"))
+        return load_model(folder, self.device()), json.loads((folder / RECORD).read_text("utf-8"))
 
     def parts(self) -> list[str]:
         """Names of the parts that were made and not removed, sorted."""
@@ -178,18 +178,18 @@ class StageContext:
         return folder
 
 
-def load_model(folder: Path) -> MultiExitForSequenceClassification:
-    """A model from its folder, its weights in memory of their own.
+def load_model(folder: Path, device: torch.device) -> MultiExitForSequenceClassification:
+    """A model from its folder on a device, its weights in memory of their own.
 
     Loaded tensors may lie in a mapped file at odd addresses, where matrix products can round differently:
     a run that went on without a break and one that was resumed must compute the same bits.
     """
     from .. import checkpoints
 
-    model = checkpoints.load(folder)
+    model: Any = checkpoints.load(folder).to(device)
     for tensor in [*model.parameters(), *model.buffers()]:
         tensor.data = tensor.data.clone()
-    return model  # type: ignore[return-value]
+    return cast("MultiExitForSequenceClassification", model)
 
 
 def save_model(

@@ -48,9 +48,7 @@ def test_sizes_fall_step_by_step_and_are_in_the_metrics(tiny_run):
 
 def test_metrics_tell_losses_by_part_and_scores_by_exit(tiny_run):
     log = MetricsLog(tiny_run / "metrics.jsonl")
-    parts = {
-        (r["stage"], r["phase"]): set(r["loss"]) for r in log.records(kind="train")
-    }
+    parts = {(r["stage"], r["phase"]): set(r["loss"]) for r in log.records(kind="train")}
     assert parts["finetune", "train"] == {"ground truth"}
     assert parts["assistant", "train"] == {"ground truth", "predictions"}
     assert parts["recover", "features"] == {"features"}
@@ -118,7 +116,8 @@ def test_a_budget_in_parameters_and_another_scorer(tmp_path):
         tmp_path,
         finetune={"epochs": 0.1}, assistant={"epochs": 0.1},
         slenderize={
-            "heads": None, "neurons": None, "rank": None, "steps": 2, "scorer": "magnitude", "interval_epochs": 0.1,
+            "heads": None, "neurons": None, "rank": None, "steps": 2, "interval_epochs": 0.1,
+            "scorer": "magnitude",
             "budget": {"name": "target", "parameters": "2x"},
         },
         stages=["finetune", "assistant", "slenderize"],

@@ -21,7 +21,8 @@ TINY = {
     "finetune": {"epochs": 2, "learning_rate": 1e-3},
     "assistant": {"epochs": 2, "learning_rate": 1e-3},
     "slenderize": {
-        "heads": 2, "neurons": 16, "rank": 8, "score_batches": 2, "interval_epochs": 0.5, "learning_rate": 1e-3,
+        "heads": 2, "neurons": 16, "rank": 8, "score_batches": 2, "interval_epochs": 0.5,
+        "learning_rate": 1e-3,
     },
     "recover": {
         "features_epochs": 1, "epochs": 2, "features_learning_rate": 1e-3, "learning_rate": 1e-3,

@@ -40,7 +40,8 @@ class Rows(Dataset[dict[str, Tensor]]):
         return self._size
 
     def __getitem__(self, row: int) -> dict[str, Tensor]:
-        return {name: rows[row] for name, rows in (*self._lists.items(), *self._scalars.items())}
+        lists = {name: rows[row] for name, rows in self._lists.items()}
+        return lists | {name: rows[row] for name, rows in self._scalars.items()}
 
 
 class EpochSampler(Sampler[int]):

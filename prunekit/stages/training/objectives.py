@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -44,7 +43,7 @@ def truth(weight: float = 1.0, since: float = 0.0) -> Term:
     """Cross-entropy of every exit with the labels."""
 
     def loss(output: MultiExitOutput, _: TeacherOutput | None, batch: Batch) -> Tensor:
-        return truth_loss(output.exit_logits, batch["labels"], "none")
+        return truth_loss(_logits(output), batch["labels"], "none")
 
     return Term("ground truth", loss, weight, since=since)
 
@@ -57,7 +56,7 @@ def predictions(
     def loss(output: MultiExitOutput, taught: TeacherOutput | None, _: Batch) -> Tensor:
         assert taught is not None
         target = taught.logits if final else taught.exit_logits
-        return prediction_loss(output.exit_logits, target, temperature, "none")
+        return prediction_loss(_logits(output), target, temperature, "none")
 
     return Term("predictions", loss, weight, teacher=True, since=since)
 
@@ -66,10 +65,15 @@ def features(weight: float = 1.0, since: float = 0.0) -> Term:
     """Mean squared error of the embedding output and every layer's hidden states (Eq. 5)."""
 
     def loss(output: MultiExitOutput, taught: TeacherOutput | None, batch: Batch) -> Tensor:
-        assert taught is not None and taught.hidden_states is not None
+        assert taught is not None and taught.hidden_states is not None and output.hidden_states is not None
         return feature_loss(output.hidden_states, taught.hidden_states, batch["attention_mask"], "none")
 
     return Term("features", loss, weight, unit="layer", first=0, teacher=True, states=True, since=since)
+
+
+def _logits(output: MultiExitOutput) -> Tensor:
+    assert output.exit_logits is not None
+    return output.exit_logits
 
 
 class Objective:
@@ -96,8 +100,7 @@ class Objective:
             batch: tensors, ``labels`` and ``index`` included.
             progress: how much of the training run is done, 0 to 1; it decides which terms count.
         """
-        # A run of features alone up to its end, say, must not become a run without a loss by rounding.
-        active = [t for t in self.terms if t.since <= progress] or self.terms[:1]
+        active = [term for term in self.terms if term.since <= progress]
         states = any(term.states for term in active)
         taught = None
         if self.teacher is not None and any(term.teacher for term in active):
@@ -116,14 +119,12 @@ class Objective:
         whole loss.
         """
         parts = self.parts(model, batch)
-        by_exit = [
-            part for term in self.terms if (part := parts.get(term.name)) is not None and term.unit == "exit"
-        ]
-        others = [
-            part for term in self.terms if (part := parts.get(term.name)) is not None and term.unit != "exit"
-        ]
+        by_exit = [parts[term.name] for term in self.terms if term.unit == "exit" and term.name in parts]
+        others = [parts[term.name].sum() for term in self.terms if term.unit != "exit" and term.name in parts]
+        if not by_exit:
+            raise ValueError("none of the objective's terms gives one loss for every exit")
         total = torch.stack(by_exit).sum(dim=0)
-        return total + torch.stack([part.sum() for part in others]).sum() / len(total) if others else total
+        return total + torch.stack(others).sum() / len(total) if others else total
 
     def first_bad(self, parts: Mapping[str, Tensor]) -> str | None:
         """Where the loss is not finite, e.g. ``"predictions of exit 3 is nan"``."""
@@ -136,14 +137,3 @@ class Objective:
                     where = f" of {term.unit} {place + term.first}" if part.dim() else ""
                     return f"the loss for {term.name}{where} is {value}"
         return None
-
-
-def single(loss: Callable[[Any, Batch], Tensor], name: str) -> Term:
-    """A term from a function of the model's output and the batch."""
-    return Term(name, partial(_without_teacher, loss))
-
-
-def _without_teacher(
-    loss: Callable[[Any, Batch], Tensor], output: MultiExitOutput, _: TeacherOutput | None, batch: Batch
-) -> Tensor:
-    return loss(output, batch)

@@ -29,7 +29,7 @@ def teacher_of(context: StageContext, fitter: Fitter, role: str, cache: Cache) -
     Raises:
         RunError: ``"on"``, and there is no room.
     """
-    model = context.load(role).to(fitter.device)
+    model = context.load(role)
     live = LiveTeacher(model)
     if cache == "off":
         return live

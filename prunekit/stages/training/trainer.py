@@ -188,7 +188,7 @@ class StageTrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self.look_at_losses()
-        folder = Path(self.args.output_dir)
+        folder = Path(str(self.args.output_dir))
         step = self.state.global_step
         try:
             super()._save_checkpoint(model, trial)
@@ -208,6 +208,7 @@ class StageTrainer(Trainer):
             return
         folder = Path(output_dir)
         folder.mkdir(parents=True, exist_ok=True)
+        assert self.model is not None
         weights = state_dict if state_dict is not None else self.model.state_dict()
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
 
