@@ -179,7 +179,7 @@ function bars({ svg, width, height, bars: rows, format, guide, xLabel, low = 0 }
 function lyingBars({ svg, width, rows, max, colour = COLOURS[0] }) {
   const longest = Math.max(...rows.map((r) => r.label.length));
   const left = Math.min(width * 0.38, longest * 7.2 + 10);
-  const right = Math.max(...rows.map((r) => r.note.length)) * 7 + 10;
+  const right = Math.max(...rows.map((r) => r.note.length)) * 7.4 + 14;
   rows.forEach((r, i) => {
     const y = i * 30 + 6;
     const room = Math.floor(left / 7.2);
