@@ -268,3 +268,14 @@ def test_targets_out_of_reach_say_what_is_reachable():
 def test_arguments_that_make_no_sense(arguments):
     with pytest.raises(BudgetError, match="target"):
         Target(**arguments)
+
+
+def test_the_initial_cost_stays_what_it_was():
+    """ "8x" means 8x less than the model that came, also once its embedding is in two factors."""
+    model = backbone("bert")
+    groups = groups_of(model, "heads", "neurons", "rank")
+    initial = {g.name: g.initial_size for g in groups}
+    before = CostModel(model, groups).total()
+    for group in groups:
+        group.keep(torch.arange(group.size - 1))
+    assert CostModel(model, groups).total(initial) == before
