@@ -77,7 +77,14 @@ class Evaluate(Stage):
     def run(self, context: StageContext) -> None:
         """Choose a policy on the validation examples, measure it on the test examples, write the results."""
         from ..architectures import shape_of
-        from ..reports import ModelFigures, SystemReport, choose_policy, model_figures, write_report
+        from ..reports import (
+            ModelFigures,
+            SystemReport,
+            choose_policy,
+            model_figures,
+            write_card,
+            write_report,
+        )
         from .training.fit import Fitter
 
         config, length = self.config, self.config.sequence_length
@@ -103,7 +110,7 @@ class Evaluate(Stage):
             parameters=figures.parameters,
         )
         folder = context.run_folder / "model"
-        save_model(model, folder, context.tokenizer)
+        save_model(model, folder, context.tokenizer, lambda new: write_card(new, report))
         context.models["model"] = folder
         if context.metrics.writes:
             write_report(context.run_folder / "report", report)
