@@ -271,7 +271,7 @@ def test_arguments_that_make_no_sense(arguments):
 
 
 def test_the_initial_cost_stays_what_it_was():
-    """ "8x" means 8x less than the model that came, also once its embedding is in two factors."""
+    """A factor such as 8x is of the model that came, also once its embedding is in two factors."""
     model = backbone("bert")
     groups = groups_of(model, "heads", "neurons", "rank")
     initial = {g.name: g.initial_size for g in groups}
