@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .evaluation import OperatingPoint
 from .schema import RunReport, SystemReport
 from .words import (
     chosen_point,
@@ -141,9 +142,12 @@ def _result_note(report: RunReport) -> str:
 
 
 def policy_table(system: SystemReport) -> str:
-    """One row for every policy of the sweep, from the cheapest."""
-    evaluation = system.evaluation
-    points = sorted([*evaluation.points, evaluation.all_layers], key=lambda p: p.all.macs)
+    """The policies of the sweep, from the cheapest; those that send every example the same way once."""
+    evaluation, chosen = system.evaluation, chosen_point(system)
+    distinct: dict[str, OperatingPoint] = {}
+    for point in (chosen, evaluation.all_layers, *evaluation.points):
+        distinct.setdefault(repr((point.exit_shares, point.all)), point)
+    points = sorted(distinct.values(), key=lambda p: p.all.macs)
     header = ["Policy", *evaluation.metrics, "Kept", f"FLOPs at {evaluation.sequence_length}", "Fewer"]
     header += ["Fewer at real lengths", "Mean exit layer", "Chosen"]
     rows = [
@@ -155,7 +159,7 @@ def policy_table(system: SystemReport) -> str:
             times_words(p.all.speedup),
             times_words(p.all.speedup_real),
             f"{p.all.mean_exit_layer:.2f}",
-            "yes" if p.policy == chosen_point(system).policy else "",
+            "yes" if p.policy == chosen.policy else "",
         ]
         for p in points
     ]

@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 
 import pytest
 import yaml
-from report_sample import make_report, models
+from report_sample import THRESHOLDS, make_report, models
 
 from prunekit.costs import Cost, exit_macs, total_cost
 from prunekit.errors import RunError
@@ -26,6 +26,7 @@ from prunekit.reports import (
     write_card,
     write_report,
 )
+from prunekit.reports.markdown import policy_table
 from prunekit.reports.page import MAX_BYTES, render_page
 from prunekit.reports.words import count_words, flops_words, percent_words, seconds_words, times_words
 
@@ -104,6 +105,20 @@ def test_markdown_tables_are_whole(make, tmp_path):
         widths = {len(re.findall(r"(?<!\\)\|", row)) for row in table if row}
         assert len(widths) == 1, table
     assert "<script>" not in re.sub(r"\\[<>]", "", text.split("## How to reproduce")[0])
+
+
+def test_policies_with_the_same_outcome_are_listed_once(report):
+    """The chosen one stands for those that equal it, all layers for those that let nobody leave."""
+    [system] = report.systems
+    old = system.evaluation
+    twins = [
+        dataclasses.replace(point, policy={"name": "entropy", "threshold": 100 + i})
+        for i, point in enumerate([old.chosen, old.all_layers, old.all_layers, old.points[0]])
+    ]
+    evaluation = dataclasses.replace(old, points=[*twins, *old.points])
+    table = policy_table(dataclasses.replace(system, evaluation=evaluation))
+    shown = [row.split("|")[1].strip() for row in table.splitlines()[2:]]
+    assert shown == ["entropy 103", *(f"entropy {t}" for t in THRESHOLDS[1:]), "all layers"]
 
 
 def test_page_asks_for_nothing_outside(report):

@@ -29,10 +29,15 @@ const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 const evaluation = (s) => s.evaluation;
 const metric = evaluation(systems[0]).metrics[0];
 const chosenOf = (s) => evaluation(s).chosen || evaluation(s).all_layers;
+// From the cheapest. Policies that send every example the same way are shown once: the chosen one, or all layers.
 const pointsOf = (s) => {
-  const all = [evaluation(s).all_layers, ...evaluation(s).points];
-  if (!all.some((p) => same(p.policy, chosenOf(s).policy))) all.push(chosenOf(s));
-  return all.sort((a, b) => a.all.macs - b.all.macs);
+  const chosen = chosenOf(s), { all_layers: whole, points } = evaluation(s);
+  const distinct = new Map();
+  for (const p of [chosen, whole, ...points]) {
+    const way = JSON.stringify([p.exit_shares, p.all]);
+    if (!distinct.has(way)) distinct.set(way, p);
+  }
+  return [...distinct.values()].sort((a, b) => a.all.macs - b.all.macs);
 };
 const denseScore = (s) => (evaluation(s).dense.scores ? evaluation(s).dense.scores[metric] : null);
 const costOf = (part) => (state.cost === "fixed" ? part.macs : part.macs_real);
@@ -202,7 +207,8 @@ function layerSections() {
 
 function policySection() {
   const rows = systems.flatMap((s) => pointsOf(s).map((p) => ({ s, p })));
-  card("Every exit policy", null, { id: "policies" }, table([
+  card("Every exit policy", "Policies that send every example the same way are shown once.", { id: "policies" },
+    element("details", { open: rows.length <= 24 }, element("summary", {}, `Show all ${rows.length}`), table([
     ...(several ? [{ name: "Model", left: true, value: (r) => r.s.name }] : []),
     { name: "Policy", left: true, value: (r) => policyName(r.p.policy) },
     ...evaluation(systems[0]).metrics.map((m) => ({ name: pretty(m), value: (r) => r.p.all.scores[m], show: (r) => percent(r.p.all.scores[m]) })),
@@ -212,7 +218,7 @@ function policySection() {
     { name: "Fewer at real lengths", value: (r) => r.p.all.speedup_real, show: (r) => times(r.p.all.speedup_real) },
     { name: `Short: ${pretty(metric)}`, value: (r) => r.p.short && r.p.short.scores[metric], show: (r) => percent(r.p.short && r.p.short.scores[metric]) },
     { name: "Mean exit layer", value: (r) => r.p.all.mean_exit_layer, show: (r) => r.p.all.mean_exit_layer.toFixed(2) },
-  ], rows, { caption: "Every exit policy", rowClass: (r) => (same(r.p.policy, chosenOf(r.s).policy) ? "chosen" : null) }));
+  ], rows, { caption: "Every exit policy", rowClass: (r) => (same(r.p.policy, chosenOf(r.s).policy) ? "chosen" : null) })));
 }
 
 function costSection() {
