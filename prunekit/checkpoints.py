@@ -97,21 +97,28 @@ def load(folder: str | os.PathLike[str], *, into: nn.Module | None = None, **kwa
         if into is not None or (source / SHAPES_FILE).exists():
             return _load_into(source, into)
         config = AutoConfig.from_pretrained(source)
+        loader: Any
         if isinstance(config, MultiExitConfig):
-            model = MultiExitForSequenceClassification.from_pretrained(source, **kwargs)
+            loader = MultiExitForSequenceClassification
         elif isinstance(config, SlimConfig):
-            model = SlimLoader.from_pretrained(source, config=config, **kwargs)
+            loader = SlimLoader
         else:
             raise CheckpointError(
                 f"{source} holds a model of type {config.model_type!r}, which prunekit did not write",
                 "load it with transformers' from_pretrained",
             )
+        model, info = loader.from_pretrained(source, config=config, output_loading_info=True, **kwargs)
+        missing = sorted(info["missing_keys"])
+        if missing:
+            # transformers would go on with random weights in their place.
+            raise ValueError(f"{WEIGHTS_FILE} lacks {', '.join(missing[:3])}")
     except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"cannot read the model in {source}: {str(error).splitlines()[0] if str(error) else repr(error)}",
             "the folder is damaged or incomplete; copy it again or run the recipe again",
         ) from error
-    return model.eval()
+    module: nn.Module = model
+    return module.eval()
 
 
 def _write(model: nn.Module, folder: Path) -> None:

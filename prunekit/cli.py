@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
-import click
 import typer
 
 from . import __version__, console
@@ -22,6 +22,10 @@ from .errors import PrunekitError
 INTERRUPTED = 130
 _BUG = 1
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
+# The tensor writers report the system's error in words alone.
+_OS_ERROR = re.compile(r"os error (\d+)")
+# click's class, or that of the click inside typer, which newer typers bring themselves.
+_UsageError: Any = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="prunekit",
@@ -241,13 +245,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
     try:
         code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
-    except click.exceptions.Abort:
+    except (KeyboardInterrupt, typer.Abort):
         return _stopped()
-    except KeyboardInterrupt:
-        return _stopped()
-    except click.ClickException as error:
+    except _UsageError as error:
         error.show()
-        return error.exit_code
+        return int(error.exit_code)
     except PrunekitError as error:
         _complain(error.message, error.mend)
         return error.exit_code
@@ -257,7 +259,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:
         return _unexpected(error)
-    return code if isinstance(code, int) else 0
+    # Newer typers answer an interrupt with its code.
+    return _stopped() if code == INTERRUPTED else code or 0
 
 
 def _stopped() -> int:
@@ -299,8 +302,8 @@ def _disk_error(error: BaseException | None) -> str | None:
         if isinstance(error, OSError) and error.errno in _DISK:
             place = f"{error.filename}: " if error.filename else ""
             return f"cannot write: {place}{error.strerror}"
-        # The tensor writers report the system's error in words alone.
-        if f"os error {errno.ENOSPC}" in str(error):
-            return "cannot write: no space left on the device"
+        told = _OS_ERROR.search(str(error))
+        if told and int(told[1]) in _DISK:
+            return f"cannot write: {os.strerror(int(told[1]))}"
         error = error.__cause__ or error.__context__
     return None

@@ -223,10 +223,16 @@ def located(recipe: Recipe, *path: str) -> Iterator[None]:
         yield
     except PrunekitError as error:
         match = _KEY.fullmatch(error.message)
-        named = tuple(match[1].split(".")) if match else ()
-        if named and named[0] in type(recipe).model_fields:
-            error.message = f"{recipe.location(*named)}: {match[2] if match else ''}"
-        elif path:
+        if match is not None:
+            # A budget names its own arguments: "sizes.heads" is slenderize.heads, or that of its budget.
+            key = tuple(match[1].split("."))
+            places = (key, (*path, *key[1:]), (*path, "budget", *key[1:]), (*path, "budget"))
+            place = next((place for place in places if recipe.is_set(*place)), None)
+            if place is None:
+                place = key if key[0] in type(recipe).model_fields else None
+            if place is not None:
+                path, error.message = place, match[2]
+        if path:
             error.message = f"{recipe.location(*path)}: {error.message}"
         error.args = (error.message,)
         raise

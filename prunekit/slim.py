@@ -79,9 +79,10 @@ class SlimLoader:
         inner.prunekit_shape = config.shape
         if "attn_implementation" not in kwargs and config._attn_implementation is not None:
             kwargs["attn_implementation"] = config._attn_implementation
-        model = slim_class(config.model_class).from_pretrained(folder, *args, config=inner, **kwargs)
+        loaded = slim_class(config.model_class).from_pretrained(folder, *args, config=inner, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded  # with output_loading_info
         model.__class__ = getattr(transformers, config.model_class)
-        return model
+        return loaded
 
 
 class SlimSequenceClassifierLoader(SlimLoader):

@@ -33,8 +33,6 @@ def _merge(
         here = (*path, key)
         old = into.get(key)
         if isinstance(value, dict) and isinstance(old, dict) and not _other_part(old, value):
-            if here in over_marks:
-                marks[here] = over_marks[here]
             _merge(old, value, here, marks, over_marks)
             continue
         for known in [mark for mark in marks if mark[: len(here)] == here]:

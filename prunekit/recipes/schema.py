@@ -65,6 +65,10 @@ class Recipe(BaseModel):
         """Where a key was set, e.g. ``"recipes/costeff.yaml:12:3: slenderize.heads"``."""
         return describe(path, self._marks, self._origin)
 
+    def is_set(self, *path: str) -> bool:
+        """Whether a file or an override set the key."""
+        return path in self._marks
+
     def resolved(self) -> dict[str, Any]:
         """Everything the run depends on, defaults included; loads as an equal recipe."""
         fixed = list(Recipe.model_fields)

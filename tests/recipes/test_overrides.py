@@ -125,7 +125,15 @@ def test_merge_equals_the_obvious_merge(base, over):
     assert merged.data == _obvious(base, over)
     assert set(merged.marks) == _paths(merged.data)
     for path in _paths(over):
-        assert merged.marks[path].source == "over"
+        # A mapping that both have stands where it stood; what is in it was set by the one that set it.
+        both = isinstance(_at(base, path), dict) and isinstance(_at(over, path), dict)
+        assert merged.marks[path].source == ("base" if both else "over")
+
+
+def _at(data, path):
+    for key in path:
+        data = data.get(key) if isinstance(data, dict) else None
+    return data
 
 
 def _paths(data, path=()):
