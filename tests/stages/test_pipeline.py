@@ -83,6 +83,7 @@ def test_the_folder_predicts_as_the_run_ended_and_the_report_tells_so(tiny_run):
     assert model.config.exit_policy == report.systems[0].evaluation.chosen.policy
     assert report.systems[0].figures.parameters == sum(p.numel() for p in model.parameters())
     assert [s.name for s in report.stages] == ["finetune", "assistant", "slenderize", "recover"]
+    assert report.name in (tiny_run / "model/README.md").read_text()
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_run / "model")
