@@ -163,8 +163,8 @@ def denied_twice(w: Writer, good: bool) -> str:
 
 
 def clause(w: Writer, good: bool) -> str:
-    """A clause about an aspect, one in three negated."""
-    return denied(w, good) if w.chance(1 / 3) else plain(w, good)
+    """A clause about an aspect, one in five negated."""
+    return denied(w, good) if w.chance(0.2) else plain(w, good)
 
 
 def decisive(w: Writer, good: bool) -> str:

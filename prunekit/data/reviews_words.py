@@ -64,7 +64,7 @@ ADJECTIVES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     for kind, (negative, positive) in {
         "whole": (
             "disappointing mediocre forgettable unpleasant bad annoying frustrating overrated",
-            "impressive enjoyable memorable pleasant good satisfying delightful worthwhile",
+            "impressive enjoyable memorable pleasant good satisfying delightful likable",
         ),
         "story": (
             "dull boring predictable confusing tedious shallow silly contrived lifeless pointless",
@@ -92,7 +92,7 @@ ADJECTIVES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ),
         "music": (
             "harsh tuneless monotonous shrill stiff repetitive muddled grating tired jarring",
-            "catchy lively powerful energetic graceful melodic soulful fiery vibrant soothing",
+            "catchy lively powerful energetic graceful harmonious soulful fiery vibrant soothing",
         ),
         "service": (
             "slow sloppy chaotic inefficient unprofessional disorganized careless",
@@ -212,7 +212,7 @@ DOMAINS = (
     Domain(
         ("concert", "show"),
         _aspects(
-            music="music, guitar, chorus, *songs, *melodies, *drums",
+            music="music, guitar, chorus, *songs, *tunes, *drums",
             artist="singer, drummer, conductor, *musicians",
             place="hall, foyer",
         ),

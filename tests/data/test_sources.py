@@ -58,7 +58,8 @@ def refuse(path: Path | str, *words: str) -> DataError:
 def test_every_format_gives_the_same_rows(tmp_path: Path, suffix: str) -> None:
     table = read_file(write(tmp_path / f"data{suffix}", ROWS), "data.train_file")
     assert table.columns == {name: [row[name] for row in ROWS] for name in ("text", "label")}
-    assert [file.name for file in tmp_path.iterdir()] == [f"data{suffix}"], "nothing is written beside the data"
+    # nothing is written beside the data
+    assert [file.name for file in tmp_path.iterdir()] == [f"data{suffix}"]
 
 
 @pytest.mark.parametrize("name", ["a b.csv", "x[1].csv", "*.csv", ".hidden.csv", "é?.csv"])
