@@ -107,7 +107,7 @@ def setup(level: Verbosity = Verbosity.NORMAL) -> None:
 
 def quiet_libraries() -> None:
     """Turn off the bars that transformers draws while it reads and writes weights; downloads keep theirs."""
-    from huggingface_hub.utils import enable_progress_bars
+    from huggingface_hub.utils.tqdm import enable_progress_bars
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()

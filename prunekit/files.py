@@ -52,8 +52,8 @@ def write_with(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]) 
             stream.flush()
             os.fsync(stream.fileno())
         # mkstemp makes files private; a report is as readable as any other new file.
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(target)
         temporary = None
         _sync_folder(target.parent)
     except OSError as error:
@@ -68,7 +68,7 @@ def write_with(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]) 
 
 
 def plain(value: Any) -> Any:
-    """``value`` as what JSON can hold: dicts with string keys, lists, strings, finite numbers, booleans, null."""
+    """``value`` as what JSON can hold; keys become strings, and numbers that are not finite null."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):

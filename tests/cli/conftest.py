@@ -1,48 +1,7 @@
 """A command line to call, and a finished run, a model and a data set to call it on."""
 
-from __future__ import annotations
-
-import os
-import subprocess
-import sys
-from dataclasses import dataclass
-from pathlib import Path
-
 import pytest
-
-ROOT = Path(__file__).parents[2]
-OFFLINE = {
-    "HF_HUB_OFFLINE": "1",
-    "OMP_NUM_THREADS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "PYTHONPATH": str(ROOT),
-}
-# The smallest run that goes through every stage.
-TINY = (
-    "model.config={hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 4, intermediate_size: 16}",
-    "data.train_size=64",
-    "data.validation_size=32",
-    "data.test_size=32",
-    "training.batch_size=16",
-    "training.threads=1",
-    "finetune.epochs=0.5",
-    "assistant.epochs=0.5",
-    "slenderize.heads=2",
-    "slenderize.neurons=8",
-    "slenderize.rank=8",
-    "slenderize.interval_epochs=0.25",
-    "recover.features_epochs=0.25",
-    "recover.epochs=0.25",
-)
-
-
-@dataclass
-class Said:
-    """What a command printed, and how it ended."""
-
-    code: int
-    out: str
-    err: str
+from calling import TINY, Said, spawn, wait
 
 
 @pytest.fixture
@@ -61,24 +20,6 @@ def prunekit(tmp_path, monkeypatch, capsys):
         return Said(code, captured.out, captured.err)
 
     return call
-
-
-def spawn(*arguments, cwd, **more):
-    """The same in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "prunekit", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, **OFFLINE},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **more,
-    )
-
-
-def wait(process, timeout=240):
-    out, err = process.communicate(timeout=timeout)
-    return Said(process.returncode, out, err)
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,8 @@ import resource
 import signal
 
 import pytest
+from calling import TINY, spawn, wait
 from safetensors.torch import load_file, save_file
-
-from .conftest import TINY, spawn, wait
 
 RECIPE = """\
 extends: costeff

@@ -8,10 +8,9 @@ import sys
 
 import pytest
 import yaml
+from calling import ROOT, TINY, spawn, wait
 
 import prunekit as package
-
-from .conftest import ROOT, TINY, spawn, wait
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["apply", "-h"], ["--version"]])
