@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -238,8 +239,8 @@ def _write(
         raise ValueError("the column `index` of the split does not count its rows")
     offsets: Integers = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     np.save(folder / "offsets.npy", offsets)
-    hidden = np.memmap(folder / "hidden.f32", np.float32, "w+", shape=shape.hidden)
-    logits = np.memmap(folder / "logits.f32", np.float32, "w+", shape=shape.logits)
+    hidden = _mapped(folder / "hidden.f32", shape.hidden)
+    logits = _mapped(folder / "logits.f32", shape.logits)
     teacher, device = LiveTeacher(model), _device(model)
     order = np.argsort(lengths, kind="stable")
     for begin in range(0, len(order), batch_size):
@@ -255,9 +256,19 @@ def _write(
         if advance is not None:
             advance(len(rows))
     for array, name in ((hidden, "hidden.f32"), (logits, "logits.f32")):
-        array.flush()
+        cast("np.memmap[Any, Any]", array).flush()
         _sync(folder / name)
     _sync(folder / "offsets.npy")
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """A new file in memory, its room taken: writing to a map of a full disk would kill the process."""
+    with path.open("wb") as stream:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(stream.fileno(), 0, 4 * math.prod(shape))
+        else:
+            stream.truncate(4 * math.prod(shape))
+    return np.memmap(path, np.float32, "r+", shape=shape)
 
 
 def _batch(dataset: Any, rows: list[int], collate: Collate, device: torch.device) -> dict[str, Any]:

@@ -64,6 +64,7 @@ def run_recipe(recipe: Recipe, run: Run) -> None:
 def _run_stage(context: StageContext, recipe: Recipe, done: Path) -> None:
     """Run one stage and, once all it made is on the disk, say so."""
     from accelerate import PartialState
+    from transformers import set_seed
 
     from ..files import write_json
 
@@ -75,6 +76,7 @@ def _run_stage(context: StageContext, recipe: Recipe, done: Path) -> None:
     before = dict(context.models)
     with console.where(context.key):
         logger.info("begins")
+        set_seed(context.seed() % 2**32)
         recipe.stage_class(context.key)(recipe.config(context.key)).run(context)
         seconds = time.monotonic() - started
         logger.info("done in %s", console.duration(seconds))

@@ -219,10 +219,13 @@ class Slenderize(Stage):
         before: dict[str, Any],
     ) -> tuple[MultiExitForSequenceClassification, dict[str, Any]]:
         """One step: the slimmed, trained model and what the next step must know."""
+        from transformers import set_seed
+
         from ..pruner import Pruner
         from .training.objectives import Objective, features, predictions, truth
 
         config, step = self.config, before["step"] + 1
+        set_seed(context.seed("step", step) % 2**32)
         pruner = Pruner(
             model,
             granularities=config.granularity_names(),

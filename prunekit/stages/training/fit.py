@@ -155,7 +155,11 @@ class Fitter:
             model.load_state_dict(weights)
         model.zero_grad(set_to_none=True)
         model.eval()
-        return FitResult(steps, trainer.state.best_metric if select_best else None, best)
+        result = FitResult(steps, trainer.state.best_metric if select_best else None, best)
+        # The Trainer refers to itself, so the optimizer's state would stay until it is collected.
+        trainer.optimizer = None
+        trainer.accelerator.free_memory()
+        return result
 
     def clean(self, phase: str | None = None) -> None:
         """Remove the checkpoints of a training run, or of all, whose result is saved."""

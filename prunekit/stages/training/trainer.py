@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import (
@@ -196,9 +197,11 @@ class StageTrainer(Trainer):
                 checkpoints.mark_complete(checkpoints.checkpoint(folder, step))
                 best = self.state.best_global_step
                 checkpoints.remove_others(folder, {step} if best is None else {step, best})
-        except OSError as error:
+        except (OSError, SafetensorError, RuntimeError) as error:
+            # RuntimeError: torch.save's, of a disk that is full.
+            reason = getattr(error, "strerror", None) or error
             raise RunError(
-                f"{self.name}: cannot write a checkpoint to {folder}: {error.strerror or error}",
+                f"{self.name}: cannot write a checkpoint to {folder}: {reason}",
                 "make room, then apply the recipe again: it goes on from the last checkpoint",
             ) from error
 
