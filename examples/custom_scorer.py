@@ -33,8 +33,9 @@ class Activation(prunekit.Scorer):
 
         def watch(group, gate):
             def add(module, inputs):
-                tokens = inputs[0].detach().float().flatten(end_dim=-2).square()  # [tokens, size * width]
-                sums[group.name] += tokens.sum(dim=0).reshape(group.size, gate.width).sum(dim=1).cpu()
+                values = inputs[0].detach().float().movedim(gate.dim, -1)
+                tokens = values.reshape(-1, group.size, gate.width)
+                sums[group.name] += tokens.square().sum(dim=(0, 2)).cpu()
                 counts[group.name] += len(tokens)
 
             return gate.module.register_forward_pre_hook(add)
