@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
@@ -11,6 +12,8 @@ from .base import Stage, StageConfig, StageContext
 
 if TYPE_CHECKING:
     from ..planning import Plan, Work
+
+logger = logging.getLogger(__name__)
 
 
 class RecoverConfig(StageConfig):
@@ -82,7 +85,13 @@ class Recover(Stage):
                 epochs=config.features_epochs,
                 select_best=False,
             )
-            return model, {"steps": result.steps, **fitter.validate(model)}
+            scores = fitter.validate(model)
+            logger.info(
+                "features distilled: score %.4f at the exits' mean, %.4f at the last",
+                scores["score"],
+                scores["last"],
+            )
+            return model, {"steps": result.steps, **scores}
 
         model, record = context.part("features", distil_features)
         context.metrics.log(context.key, "part", phase="features", **record)
