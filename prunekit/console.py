@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import IntEnum
+from functools import cache
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -70,9 +71,15 @@ def out() -> Console:
     return _console(stderr=False)
 
 
+@cache
 def err() -> Console:
-    """Logs, progress and errors, on standard error."""
+    """Logs, progress and errors, on standard error: one console, so that lines do not cut through bars."""
     return _console(stderr=True)
+
+
+def is_main_process() -> bool:
+    """Whether this process writes and speaks; the others of a distributed launch only compute."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def verbosity() -> Verbosity:
@@ -86,7 +93,8 @@ def setup(level: Verbosity = Verbosity.NORMAL) -> None:
     Call it before transformers or datasets are imported: they read their settings at import.
     """
     global _verbosity
-    _verbosity = level
+    _verbosity = level = level if is_main_process() else Verbosity.QUIET
+    err.cache_clear()
     if level is not Verbosity.VERBOSE:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")

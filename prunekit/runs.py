@@ -28,6 +28,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from . import __version__
+from .console import is_main_process
 from .errors import RunError
 from .files import write_json, write_text
 from .recipes import Recipe
@@ -59,11 +60,6 @@ def mark_done(folder: Path, **info: Any) -> None:
 def is_done(folder: Path) -> bool:
     """Whether :func:`mark_done` was reached."""
     return (folder / _DONE).is_file()
-
-
-def is_main_process() -> bool:
-    """Whether this process writes; the others of a distributed launch only compute."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 class Run:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import console
 from ..recipes import load_recipe
-from ..runs import Run, is_main_process
+from ..runs import Run
 from .result import show_result
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def apply_recipe(
                 logger.info("continuing %s", run.folder)
             with located(loaded):
                 run_recipe(loaded, run)
-    if is_main_process():
+    if console.is_main_process():
         show_result(run.folder)
 
 

@@ -36,7 +36,7 @@ def refused(said, *parts, code=2):
     """The command ended with ``code`` and one message that has these parts."""
     assert said.code == code, said.err
     assert "Traceback" not in said.err and "bug" not in said.err
-    assert said.err.count("error: ") == 1
+    assert sum(line.startswith("error: ") for line in said.err.splitlines()) == 1
     for part in parts:
         assert part in said.err, said.err
     return said
