@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import importlib
 
+from rich.table import Table
+
 from .. import console
 from ..errors import PrunekitError
 from ..registry import Registry
@@ -53,5 +55,7 @@ def _list_recipes() -> None:
     _print(table)
 
 
-def _print(table: object) -> None:
+def _print(table: Table) -> None:
+    for column in table.columns:
+        column.justify = "left"  # words, not figures
     console.out().print(table)

@@ -1,0 +1,136 @@
+"""The common tester: every registered part passes, and parts that break a rule do not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from families import ENCODERS, FAMILIES, batch, task_model
+from pruning_toys import images, small_cnn
+
+from prunekit import testing
+from prunekit.budgets import Budget
+from prunekit.budgets import registry as budgets
+from prunekit.exits import ExitPolicy
+from prunekit.exits.policies import registry as policies
+from prunekit.granularities import registry as granularities
+from prunekit.schedulers import Scheduler
+from prunekit.schedulers import registry as schedulers
+from prunekit.scorers import registry as scorers
+from prunekit.scorers.magnitude import Magnitude
+
+BUDGETS = {
+    "ratio": [{"keep": 0.5}, {"keep": {"heads": 0.25}}],
+    "sizes": [{"heads": 2, "neurons": 7, "rank": 3}],
+    "target": [{"parameters": "2x"}, {"flops": "3x", "distribution": "global"}],
+}
+
+
+@pytest.mark.parametrize("name", scorers.names())
+def test_scorers(name):
+    testing.check_scorer(scorers.build(name))
+
+
+@pytest.mark.parametrize("name", schedulers.names())
+def test_schedulers(name):
+    testing.check_scheduler(schedulers.build(name))
+
+
+@pytest.mark.parametrize("name", budgets.names())
+def test_budgets(name):
+    for arguments in BUDGETS[name]:
+        testing.check_budget(budgets.build({"name": name, **arguments}))
+
+
+@pytest.mark.parametrize("name", policies.names())
+def test_exit_policies(name):
+    testing.check_exit_policy(policies.build(name))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", ["heads", "neurons", "rank"])
+def test_granularities(name, family):
+    testing.check_granularity(granularities.build(name), task_model(family), batch())
+
+
+def test_channels():
+    channels = granularities.build({"name": "channels", "example_inputs": images(2)})
+    testing.check_granularity(channels, small_cnn(), {"images": images()})
+
+
+def test_every_granularity_is_tested():
+    assert set(granularities.names()) == {"heads", "neurons", "rank", "channels"}
+    assert "bert" in ENCODERS
+
+
+class Changes(Magnitude):
+    def score(self, model, groups, batches=(), loss=None):
+        model.eval()
+        return super().score(model, groups, batches, loss)
+
+
+class Forgets(Magnitude):
+    def score(self, model, groups, batches=(), loss=None):
+        scores = super().score(model, groups, batches, loss)
+        scores.popitem()
+        return scores
+
+
+class Overwrites(Magnitude):
+    def score(self, model, groups, batches=(), loss=None):
+        return {g.name: torch.ones(g.size) for g in groups}
+
+
+class Negative(Magnitude):
+    def score(self, model, groups, batches=(), loss=None):
+        return {name: -values for name, values in super().score(model, groups, batches, loss).items()}
+
+
+@pytest.mark.parametrize(
+    ("scorer", "rule"),
+    [(Changes, "leave"), (Forgets, "every group"), (Overwrites, "ranks itself"), (Negative, ">= 0")],
+)
+def test_scorers_that_break_a_rule(scorer, rule):
+    with pytest.raises(AssertionError, match=rule):
+        testing.check_scorer(scorer())
+
+
+class Early(Scheduler):
+    def fraction(self, step, steps):
+        return min(1.0, 2 * self.progress(step, steps)) if step < steps else 0.5
+
+
+class Lax(Scheduler):
+    def fraction(self, step, steps):
+        return min(max(step / steps, 0.0), 1.0)
+
+
+@pytest.mark.parametrize(("scheduler", "rule"), [(Early, "from 0 to 1"), (Lax, "ValueError")])
+def test_schedulers_that_break_a_rule(scheduler, rule):
+    with pytest.raises(AssertionError, match=rule):
+        testing.check_scheduler(scheduler())
+
+
+class Grows(Budget):
+    def check(self, model, groups):
+        pass
+
+    def sizes(self, model, groups, fraction=1.0, scores=None):
+        return {g.name: g.size if fraction in (0.0, 0.5, 1.0) else g.size - 1 for g in groups}
+
+
+def test_budgets_that_break_a_rule():
+    with pytest.raises(AssertionError, match="then"):
+        testing.check_budget(Grows())
+
+
+class Together(ExitPolicy):
+    """As COST-EFF's published code: the whole batch leaves together."""
+
+    def leaves(self, history, exit_index):
+        uncertain = (history[-1].softmax(-1).amax(-1) < 0.9).any()
+        return torch.full(history.shape[1:2], not bool(uncertain))
+
+
+def test_policies_that_break_a_rule():
+    with pytest.raises(AssertionError, match="alone"):
+        testing.check_exit_policy(Together())
