@@ -89,7 +89,7 @@ class Registry(Generic[T]):
                 f"a {self.kind} is a name, a mapping with 'name', or a {self.base.__name__}, not {spec!r}"
             )
         part = self.get(name)
-        self._check_arguments(name, part, arguments)
+        self._check_arguments(name, part, arguments, defaults)
         return part(**{**defaults, **arguments})
 
     def names(self) -> list[str]:
@@ -105,8 +105,16 @@ class Registry(Generic[T]):
             for name, part in sorted(self._parts.items())
         ]
 
-    def _check_arguments(self, name: str, part: type[T], arguments: Mapping[str, Any]) -> None:
+    def _check_arguments(
+        self, name: str, part: type[T], arguments: Mapping[str, Any], defaults: Mapping[str, Any]
+    ) -> None:
         parameters = inspect.signature(part).parameters
+        for key, parameter in parameters.items():
+            free = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+            if not free and parameter.default is parameter.empty and key not in {**defaults, **arguments}:
+                raise RecipeError(
+                    f"{self.kind} {name!r} needs the argument {key!r}", f"write {{name: {name}, {key}: ...}}"
+                )
         if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             return
         for key in arguments:

@@ -92,7 +92,7 @@ def _check_stages(data: Mapping[str, Any], uses: Mapping[str, str], source: Sour
                 f"{_guess(key, known)}known: {', '.join(known)}; "
                 f"a stage under a name of its own says which it is: {key}: {{uses: recover}}",
             )
-    return [key for key in dict.fromkeys(listed) if isinstance(key, str)]
+    return list(dict.fromkeys(key for key in listed if isinstance(key, str)))
 
 
 def _check_order(recipe: Recipe, uses: Mapping[str, str], source: Source, origin: str) -> None:
@@ -125,7 +125,7 @@ def _translate(
         first, *others = dict.fromkeys(text for text, _ in found)
         what = " or ".join([first, *(text.removeprefix("expected ") for text in others)])
         mend = next((text for _, text in found if text), None)
-        shown = _input(error, path, data) if what.startswith("expected") else ""
+        shown = _input(error, path, data) if what.startswith("expected") and "found" not in what else ""
         lines.append((f"{describe(path, source.marks, origin)}: {what}{shown}", mend))
     if len(lines) == 1:
         return lines[0]
@@ -145,11 +145,15 @@ def _explain(
         return cause.message, cause.mend
     if isinstance(cause, Exception):
         return str(cause), None
+    if item["type"] in ("model_type", "dict_type"):
+        return "expected a mapping (key: value)", None
+    if item["type"] == "too_short":
+        return f"expected at least {item['ctx']['min_length']}, found {item['ctx']['actual_length']}", None
     message: str = item["msg"]
     if message.startswith("Input should be "):
         message = "expected " + message.removeprefix("Input should be ")
     message = message.replace("a valid integer", "an integer").replace("a valid ", "a ")
-    return message.partition(", unable to parse")[0], None
+    return message.partition(", unable to parse")[0].partition(", got ")[0], None
 
 
 def _input(error: ValidationError, path: tuple[str, ...], data: Mapping[str, Any]) -> str:

@@ -34,7 +34,7 @@ RECORD = "record.json"
 class StageConfig(BaseModel):
     """Base of the stages' configurations: unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Stage(ABC):

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class TrainingConfig(BaseModel):
     """How models are trained; what differs from stage to stage (epochs, learning rate) is the stage's own."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     batch_size: int = Field(32, ge=1, description="examples of an optimizer step, on each device")
     eval_batch_size: int = Field(64, ge=1, description="examples of a batch when nothing is trained")

@@ -84,6 +84,8 @@ def test_a_target_larger_than_the_model(prunekit, recipe):
     refused(said, "command line: slenderize.budget", "90M is larger than the model", "reachable")
     said = prunekit("plan", recipe, *sizes, "slenderize.budget={name: target, parameters: 900x}")
     refused(said, "command line: slenderize.budget", "less than these groups can reach", "reachable")
+    said = prunekit("plan", recipe, *sizes, "slenderize.budget={name: ratio}")
+    refused(said, "budget 'ratio' needs the argument 'keep'", "{name: ratio, keep: ...}")
 
 
 def test_a_missing_model_and_a_hub_name_without_a_network(prunekit):
