@@ -89,7 +89,7 @@ def prunekit(
       prunekit plan costeff
       prunekit apply costeff
       prunekit apply costeff-8x-bert-base data.task=sst2 --name bert-sst2
-      prunekit predict runs/costeff "The soup was cold, but I would come back."
+      prunekit predict runs/costeff "The soup was bland, but I enjoyed the trip."
       prunekit report runs/costeff --length 64
     """
 
@@ -194,7 +194,7 @@ def predict(
 
     [bold]Examples[/bold]
 
-      prunekit predict runs/costeff "The soup was cold." "I loved every minute."
+      prunekit predict runs/costeff "The soup was bland." "Nobody could call the soup bland."
       prunekit predict runs/mrpc --pair "He left." "He went away."
       prunekit predict runs/costeff --file sentences.txt > labels.txt
       cat sentences.txt | prunekit predict runs/costeff

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from ..exits import MultiExitForSequenceClassification
+
+logger = logging.getLogger(__name__)
 
 _BATCH = 32
 
@@ -101,7 +104,7 @@ def predictions(
     tokenizer: PreTrainedTokenizerBase,
     texts: Iterable[tuple[str, Text]],
 ) -> Iterator[Prediction]:
-    """Answers in the order of the texts, computed in batches.
+    """Answers in the order of the texts, computed in batches; warns of words the tokenizer does not know.
 
     Args:
         texts: pairs of where a text comes from, for messages, and the text or the pair of texts.
@@ -116,6 +119,7 @@ def predictions(
     limit = min(tokenizer.model_max_length, model.config.max_position_embeddings)
     names: Any = model.config.id2label
     waiting = iter(texts)
+    strange: list[str] = []
     while batch := list(islice(waiting, _BATCH)):
         for place, text in batch:
             for part in text:
@@ -128,12 +132,21 @@ def predictions(
             max_length=limit,
             return_tensors="pt",
         )
+        if tokenizer.unk_token_id is not None:
+            unknown = (inputs["input_ids"] == tokenizer.unk_token_id).any(dim=1).tolist()
+            strange += [place for (place, _), some in zip(batch, unknown, strict=True) if some]
         with torch.inference_mode():
             output = model(**inputs)
         probabilities = output.logits.float().softmax(dim=-1)
         for (_, text), row, layer in zip(batch, probabilities, output.exit_layer.tolist(), strict=True):
             best = int(row.argmax())
             yield Prediction(text, names[best], float(row[best]), layer)
+    if strange:
+        logger.warning(
+            "%d texts have words that the model's tokenizer does not know (the first: %s): "
+            "what is said of them means little",
+            len(strange), strange[0],
+        )  # fmt: skip
 
 
 def _from_arguments(texts: Sequence[str], pair: bool) -> Iterator[tuple[str, Text]]:

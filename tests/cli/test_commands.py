@@ -193,6 +193,14 @@ def test_predict_from_arguments_a_file_and_standard_input_agree(finished, prunek
     assert rows(prunekit("predict", run).out) == answers
 
 
+def test_predict_says_where_words_are_unknown(finished, prunekit):
+    run = finished[0] / "runs" / "costeff"
+    said = prunekit("predict", run, "the", "the qwzx")
+    assert "1 texts have words" in said.err and "argument 2" in said.err
+    assert "unknown" not in said.out and len(rows(said.out)) == 2
+    assert "words" not in prunekit("predict", run, "the").err
+
+
 def test_predict_with_another_threshold_leaves_at_once_or_never(finished, prunekit):
     model = finished[0] / "runs" / "costeff" / "model"
     assert rows(prunekit("predict", model, "good", "--threshold", "9").out)[0][2] == "1"

@@ -142,6 +142,18 @@ def test_parts_page_names_every_part():
                 assert re.search(rf"^\| `{entry.name}` \|", page, re.MULTILINE), f"{package}: {entry.name}"
 
 
+def test_troubleshooting_quotes_real_messages():
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    source = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "prunekit").rglob("*.py"))
+    source = re.sub(r'"\s*\n\s*f?"', "", source)  # strings that go on in the next line
+    quoted = re.findall(r"^\| (`.*?) \| ", page, re.MULTILINE)
+    assert len(quoted) > 5
+    for cell in quoted:
+        for message in re.findall(r"`([^`]+)`", cell):
+            for piece in filter(None, map(str.strip, message.split("..."))):
+                assert piece in source, piece
+
+
 def anchors(page: Path) -> set[str]:
     """Anchors of a page's headings, as GitHub makes them."""
     titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
