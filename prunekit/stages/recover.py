@@ -30,6 +30,12 @@ class RecoverConfig(StageConfig):
     ground_truth: float = Field(0.0, ge=0, description="weight of the cross-entropy with the labels")
     temperature: float = Field(1.0, gt=0, description="divides the logits of both in the soft cross-entropy")
     gradient_equilibrium: bool = Field(True, description="balance the exits' gradients (Eq. 3)")
+    dropout: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="the student's dropout while it is taught; its own when omitted",
+    )
     teacher: Literal["assistant", "original"] = Field("assistant", description="who teaches")
     cache: Literal["auto", "on", "off"] = Field(
         "auto",
@@ -84,6 +90,7 @@ class Recover(Stage):
                 learning_rate=config.features_learning_rate,
                 epochs=config.features_epochs,
                 select_best=False,
+                dropout=config.dropout,
             )
             scores = fitter.validate(model)
             logger.info(
@@ -112,6 +119,7 @@ class Recover(Stage):
                 learning_rate=config.learning_rate,
                 epochs=config.epochs,
                 gradient_equilibrium=config.gradient_equilibrium,
+                dropout=config.dropout,
             )
             steps += result.steps
             context.summary.update(score=result.score, best_step=result.best_step)

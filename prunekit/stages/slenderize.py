@@ -89,6 +89,12 @@ class SlenderizeConfig(StageConfig):
     ground_truth: float = Field(0.0, ge=0, description="weight of the cross-entropy with the labels")
     temperature: float = Field(1.0, gt=0, description="divides the logits of both in the soft cross-entropy")
     gradient_equilibrium: bool = Field(True, description="balance the exits' gradients (Eq. 3) in training")
+    dropout: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="the student's dropout while it is taught; its own when omitted",
+    )
     teacher: Literal["assistant", "original"] = Field("assistant", description="who teaches")
     cache: Literal["auto", "on", "off"] = Field(
         "auto",
@@ -271,6 +277,7 @@ class Slenderize(Stage):
             epochs=config.interval_epochs,
             select_best=False,
             gradient_equilibrium=config.gradient_equilibrium,
+            dropout=config.dropout,
         )
         scores = fitter.validate(model)
         context.metrics.log(context.key, "evaluate", step=step, **scores)

@@ -7,6 +7,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +16,13 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import TrainingArguments
 
 from ... import console
 from ...data import collator, score
 from ...exits import MultiExitForSequenceClassification
+from ...exits import gradient_equilibrium as equilibrium
 from ..base import StageContext
 from ..config import autocast_dtype
 from . import checkpoints
@@ -47,6 +49,20 @@ class FitResult:
     steps: int
     score: float | None = None
     best_step: int | None = None
+
+
+@contextmanager
+def dropout_of(model: nn.Module, probability: float | None) -> Iterator[None]:
+    """Give all dropout layers of a model one probability for a block of code; ``None``: change nothing."""
+    layers = [module for module in model.modules() if isinstance(module, nn.Dropout)]
+    before = [layer.p for layer in layers]
+    try:
+        for layer in layers:
+            layer.p = layer.p if probability is None else probability
+        yield
+    finally:
+        for layer, p in zip(layers, before, strict=True):
+            layer.p = p
 
 
 class Fitter:
@@ -110,6 +126,7 @@ class Fitter:
         epochs: float,
         select_best: bool = True,
         gradient_equilibrium: bool = False,
+        dropout: float | None = None,
     ) -> FitResult:
         """Train a model in place; it is left in evaluation mode.
 
@@ -122,6 +139,7 @@ class Fitter:
             select_best: evaluate at every epoch's end and keep the weights with the best mean score over
                 exits, else keep the last.
             gradient_equilibrium: balance the exits' gradients (Eq. 3).
+            dropout: of all dropout layers during this training; ``None``: each as the model has it.
 
         Raises:
             TrainingError: a loss is not finite.
@@ -138,8 +156,11 @@ class Fitter:
         done = int(resumed.name.rpartition("-")[2]) if resumed is not None else 0
         if resumed is not None:
             logger.info("%s goes on after step %d of %d", phase, done, steps)
-        model.gradient_equilibrium = gradient_equilibrium
-        with console.progress(phase, steps, done) as bar:
+        with (
+            equilibrium(model, gradient_equilibrium),
+            dropout_of(model, dropout),
+            console.progress(phase, steps, done) as bar,
+        ):
             trainer = self._trainer(model, objective, folder, phase, learning_rate, steps, select_best, bar)
             if done >= steps:
                 # The Trainer would take one step more.
@@ -148,7 +169,6 @@ class Fitter:
             else:
                 trainer.train(resume_from_checkpoint=str(resumed) if resumed is not None else None)
                 trainer.look_at_losses()
-        model.gradient_equilibrium = False
         best = trainer.state.best_global_step if select_best else None
         if best is not None and best != trainer.state.global_step:
             weights = load_file(checkpoints.checkpoint(folder, best) / WEIGHTS)
