@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 import recipe_reference
+import torch
 import typer
+from transformers import AutoModelForSequenceClassification, BertConfig
 
 from prunekit.cli import app
 from prunekit.recipes import load_recipe
@@ -69,6 +71,17 @@ def commands() -> list[tuple[Block, list[str]]]:
     return found
 
 
+def model() -> torch.nn.Module:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    return AutoModelForSequenceClassification.from_config(
+        BertConfig(vocab_size=1000, max_position_embeddings=32, **sizes)
+    )
+
+
+def batch() -> dict[str, torch.Tensor]:
+    return {"input_ids": torch.arange(40).reshape(4, 10), "labels": torch.tensor([0, 1, 1, 0])}
+
+
 def test_every_block_says_its_language():
     for page in PAGES:
         for block in blocks(page):
@@ -79,6 +92,8 @@ def test_every_block_says_its_language():
 def test_python_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": page.stem}
+    if page.name == "README.md":  # what its reader has: a model, batches, a loop
+        namespace |= {"model": model(), "batches": [batch()], "train": lambda model: None}
     for block in blocks(page):
         if block.language != "python" or NOT_RUN.fullmatch(block.before):
             continue
@@ -95,7 +110,7 @@ def test_commands_parse(tmp_path, monkeypatch):
         if words[:3] == ["accelerate", "launch", "-m"]:
             words = words[3:]
         if words[0] != "prunekit":
-            assert words[0] in ("make", "pip", "git", "cat", "python"), f"{block}: {words}"
+            assert words[0] in ("make", "pip", "git", "cat", "python", "."), f"{block}: {words}"
             continue
         words = words[1 : words.index("|")] if "|" in words else words[1:]
         words = words[: words.index(">")] if ">" in words else words
