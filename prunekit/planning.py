@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -22,9 +22,8 @@ from .recipes import Recipe
 if TYPE_CHECKING:
     from .budgets import Budget
     from .data import EncodedTask
+    from .exits import ExitsConfig
     from .reports import ModelFigures
-
-ExitLayers = Literal["all", "last"] | Sequence[int]
 
 # Messages that begin with the key they are about: "data.train_file: ...", "sizes.heads: ...".
 _KEY = re.compile(r"(\w+(?:\.\w+)+): (.*)", re.DOTALL)
@@ -79,10 +78,10 @@ class Plan:
     sizes_known: bool = True
     teacher_bytes: int | None = None
 
-    def put_exits(self, layers: ExitLayers) -> None:
-        """Give the model another layout of exits, of the recipe's kind."""
+    def put_exits(self, exits: ExitsConfig) -> None:
+        """Give the model other exits."""
         names = None if self.task is None else self.task.task.label_names
-        self.model = _with_exits(self.recipe, self.model, layers, names)
+        self.model = _with_exits(exits, self.model, names)
 
     def slim(self, granularities: Sequence[Any], budget: Budget) -> None:
         """Slim the model to a budget, or note that its sizes depend on scores, which only data gives.
@@ -181,15 +180,14 @@ def _published(recipe: Recipe, vocab_size: int | None) -> Any:
         return AutoModelForSequenceClassification.from_config(config)
 
 
-def _with_exits(recipe: Recipe, model: Any, layers: ExitLayers, names: list[str] | None) -> Any:
+def _with_exits(exits: ExitsConfig, model: Any, names: list[str] | None) -> Any:
     from .exits import MultiExitForSequenceClassification
 
-    exits = recipe.exits
     with torch.device("meta"):
         try:
             return MultiExitForSequenceClassification.from_backbone(
                 getattr(model, "backbone", model),
-                exit_layers=layers,
+                exit_layers=exits.layers,
                 head=exits.head,
                 reads=exits.reads,
                 label_names=names,

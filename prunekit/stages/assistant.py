@@ -50,7 +50,7 @@ class Assistant(Stage):
         from ..planning import Work
 
         config = self.config
-        plan.put_exits(plan.recipe.exits.layers)
+        plan.put_exits(plan.recipe.exits)
         works = [
             Work("features", config.features_first_epochs, config.features_learning_rate),
             Work("train", config.epochs, config.learning_rate),
@@ -97,7 +97,7 @@ class Assistant(Stage):
 def with_exits(
     model: MultiExitForSequenceClassification, exits: ExitsConfig, copy_last: bool
 ) -> MultiExitForSequenceClassification:
-    """The same backbone with another layout of exits; the last exit stays as it is.
+    """The same backbone with other exits; the last one keeps what it has in common with the old one.
 
     Args:
         model: single-exit; gives its backbone away.
@@ -119,5 +119,8 @@ def with_exits(
     last = model.exits[-1].state_dict()
     for layer, head in zip(new.config.exit_layers, new.exits, strict=True):
         if copy_last or layer == config.exit_layers[-1]:
-            head.load_state_dict(last)
+            # A pooler or a learned pooling that only one of the two has is left out, or begins afresh.
+            head.load_state_dict(
+                head.state_dict() | {k: v for k, v in last.items() if k in head.state_dict()}
+            )
     return new

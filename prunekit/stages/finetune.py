@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import Field
 
+from ..exits import ExitsConfig
+from ..exits.heads import HeadKind, Reads
 from . import register
 from .base import Stage, StageConfig, StageContext, derive_seed
 
@@ -23,9 +25,24 @@ class FinetuneConfig(StageConfig):
         "last",
         description="last: one exit, the dense original; recipe: the exits of the recipe, trained jointly",
     )
+    head: HeadKind | None = Field(
+        None,
+        description="of the exits made here, e.g. pooled for BERT's own classifier; default: the recipe's",
+    )
+    reads: Reads | None = Field(None, description="what the exits made here read; default: the recipe's")
     gradient_equilibrium: bool = Field(
         True, description="balance the exits' gradients (Eq. 3), where there is more than one"
     )
+
+    def layout(self, exits: ExitsConfig) -> ExitsConfig:
+        """The exits made here, of the recipe's."""
+        return exits.model_copy(
+            update={
+                "layers": "last" if self.exits == "last" else exits.layers,
+                "head": self.head or exits.head,
+                "reads": self.reads or exits.reads,
+            }
+        )
 
 
 @register("finetune")
@@ -40,7 +57,7 @@ class Finetune(Stage):
         """One training run."""
         from ..planning import Work
 
-        plan.put_exits("last" if self.config.exits == "last" else plan.recipe.exits.layers)
+        plan.put_exits(self.config.layout(plan.recipe.exits))
         return [Work("train", self.config.epochs, self.config.learning_rate)]
 
     def run(self, context: StageContext) -> None:
@@ -52,11 +69,11 @@ class Finetune(Stage):
 
         recipe, task = context.recipe, context.task.task
         torch.manual_seed(derive_seed(recipe.seed, "initial weights"))
-        exits = recipe.exits
+        exits = self.config.layout(recipe.exits)
         model = MultiExitForSequenceClassification.from_backbone(
             load_backbone(recipe.model, len(context.tokenizer)),
             num_labels=len(task.label_names),
-            exit_layers="last" if self.config.exits == "last" else exits.layers,
+            exit_layers=exits.layers,
             head=exits.head,
             reads=exits.reads,
             dropout=exits.dropout,
