@@ -175,7 +175,8 @@ def _published(recipe: Recipe, vocab_size: int | None) -> Any:
 
     config = load_config(recipe.model, vocab_size)
     if config.model_type.startswith("prunekit"):
-        return _with_exits(recipe, skeleton(recipe.model, vocab_size), "last", None)
+        last = recipe.exits.model_copy(update={"layers": "last"})
+        return _with_exits(last, skeleton(recipe.model, vocab_size), None)
     with torch.device("meta"):
         return AutoModelForSequenceClassification.from_config(config)
 
