@@ -119,6 +119,26 @@ def test_custom_scorer_computes_what_it_says(monkeypatch):
     assert model.training
 
 
+def test_the_command_finds_a_scorer_beside_the_recipe(tmp_path):
+    here, elsewhere = tmp_path / "here", tmp_path / "bin"
+    here.mkdir()
+    elsewhere.mkdir()
+    for file in EXAMPLES.glob("custom_scorer.*"):
+        shutil.copy(file, here)
+    # As an installed command: what Python puts first on its path is the folder of the script.
+    command = elsewhere / "prunekit"
+    command.write_text("from prunekit.cli import main\nmain()\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, command, "plan", "custom_scorer.yaml"],
+        cwd=here,
+        env={**os.environ, "PYTHONPATH": os.fspath(EXAMPLES.parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"2 of 4 +64 of 128", done.stdout)
+
+
 @pytest.mark.slow
 def test_custom_scorer(run, tmp_path):
     output = run("custom_scorer", "finetune.epochs=2", "recover.epochs=1", "slenderize.interval_epochs=0.25")
