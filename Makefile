@@ -28,7 +28,7 @@ types: install-dev
 	$(BIN)/mypy
 
 unit: install-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 benchmark: install-dev
 	$(BIN)/python -m pytest -m benchmark tests/benchmarks
