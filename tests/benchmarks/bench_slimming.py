@@ -4,7 +4,7 @@
 
 BERT base (random weights) goes from 12 to 2 heads, 3,072 to 256 neurons and embedding rank 128. NumPy's full
 decomposition of the same 30,522 x 768 matrix, with its default arguments, forms a 30,522 x 30,522 matrix.
-Ours is timed before and after it; the peak of what the process holds resident is read in a process of its own.
+Ours is timed before and after it; the highest resident size is read in a process of its own.
 """
 
 from __future__ import annotations
@@ -99,6 +99,5 @@ if __name__ == "__main__":
         print(f"peak memory of the SVD: {peak_growth_elsewhere() / 2**20:.0f} MiB")
         embedding = matrix()
         first, slow, second = ours(embedding), numpys(embedding), ours(embedding)
-        print(
-            f"SVD: {first:.2f} s and {second:.2f} s, NumPy {slow:.1f} s, ratio {max(first, second) / slow:.3f}"
-        )
+        ratio = max(first, second) / slow
+        print(f"SVD: {first:.2f} s and {second:.2f} s, NumPy {slow:.1f} s, ratio {ratio:.3f}")
