@@ -47,6 +47,7 @@ _PACKAGES = (
     "fvcore",
 )
 _DONE = "done.json"
+_DESCRIPTION = {"recipe.yaml", "run.json"}
 # What names and describes a run does not decide its result.
 _FREE_KEYS = ("name", "description", "output")
 _MOST_DIFFERENCES = 12
@@ -172,12 +173,13 @@ class Run:
                 f"{self.folder} is there and is not a run: it has no recipe.yaml",
                 "give the run another name with --name OTHER, or move the folder aside with --fresh",
             )
-        if held:
+        # A recipe refused before its first stage has nothing to lose: the mended one takes its place.
+        self.resumed = bool(set(held) - _DESCRIPTION)
+        if self.resumed:
             self._check_same_recipe()
-            self.resumed = True
         else:
             write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
-        if not (self.folder / "run.json").is_file():
+        if not (self.resumed and (self.folder / "run.json").is_file()):
             write_json(self.folder / "run.json", self._description())
 
     def _move_aside(self) -> None:

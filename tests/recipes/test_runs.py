@@ -54,8 +54,8 @@ def test_the_same_recipe_resumes_and_changes_nothing(recipe, folder):
 
 
 def test_what_names_a_run_may_differ_and_what_decides_it_may_not(recipe, folder):
-    with Run(recipe):
-        pass
+    with Run(recipe) as begun:
+        (begun.folder / "stages").mkdir()
     renamed = load_recipe("base.yaml", ["description=other", "output=./runs"])
     with Run(renamed) as run:
         assert run.resumed
@@ -68,6 +68,15 @@ def test_what_names_a_run_may_differ_and_what_decides_it_may_not(recipe, folder)
     assert "stages: " in caught.value.message and "seed" not in caught.value.message
     assert "--name" in caught.value.mend and "--fresh" in caught.value.mend
     assert contents(run.folder) == before
+
+
+def test_a_recipe_refused_before_its_first_stage_can_be_mended(recipe, folder):
+    with Run(load_recipe("base.yaml", ["seed=1"])):
+        pass
+    with Run(recipe) as run:
+        assert not run.resumed
+        assert run.info()["seed"] == recipe.seed
+        assert load_recipe("runs/the-base/recipe.yaml").resolved() == recipe.resolved()
 
 
 def test_fresh_moves_the_old_run_aside_and_loses_nothing(recipe, folder):
@@ -96,6 +105,7 @@ def test_a_run_that_was_killed_before_its_recipe_was_written_begins_anew(recipe,
     (folder / "runs" / "the-base" / ".recipe.yaml.x1.tmp").write_text("half")
     with Run(recipe) as run:
         assert not run.resumed
+    (run.folder / "stages").mkdir()
     (run.folder / "run.json").unlink()
     with Run(recipe) as run:
         assert run.resumed and run.info()["seed"] == 42
@@ -115,7 +125,7 @@ HOLD = """
 @pytest.mark.parametrize("fresh", [False, True])
 def test_two_processes_cannot_have_one_run(recipe, folder, fresh):
     with Run(recipe) as run:
-        pass
+        (run.folder / "stages").mkdir()
     before = contents(run.folder)
     holder = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(HOLD), str(run.folder / ".lock")], stdout=subprocess.PIPE
