@@ -47,10 +47,12 @@ def test_the_loss_is_the_weighted_sum_of_the_losses(batch):
 
 def test_a_single_exit_teacher_teaches_every_exit_its_final_prediction(batch):
     student, original = model(0), model(1, "last")
-    objective = Objective([predictions(final=True)], LiveTeacher(original))
     logits = student(batch["input_ids"], batch["attention_mask"], all_exits=True).exit_logits
     final = original(batch["input_ids"], batch["attention_mask"]).logits
-    assert objective(student, batch).item() == pytest.approx(prediction_loss(logits, final).item(), rel=1e-6)
+    for final_alone in (True, False):
+        objective = Objective([predictions(final=final_alone)], LiveTeacher(original))
+        expected = prediction_loss(logits, final).item()
+        assert objective(student, batch).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_terms_count_from_their_part_of_the_run_on(batch):

@@ -51,11 +51,14 @@ def truth(weight: float = 1.0, since: float = 0.0) -> Term:
 def predictions(
     weight: float = 1.0, temperature: float = 1.0, *, final: bool = False, since: float = 0.0
 ) -> Term:
-    """Soft cross-entropy of every exit with the teacher's same exit (Eq. 4), or with its final prediction."""
+    """Soft cross-entropy of every exit with the teacher's same exit (Eq. 4), or with its final prediction.
+
+    A teacher with one exit, such as the dense original, has its final prediction alone.
+    """
 
     def loss(output: MultiExitOutput, taught: TeacherOutput | None, _: Batch) -> Tensor:
         assert taught is not None
-        target = taught.logits if final else taught.exit_logits
+        target = taught.logits if final or len(taught.exit_logits) == 1 else taught.exit_logits
         return prediction_loss(_logits(output), target, temperature, "none")
 
     return Term("predictions", loss, weight, teacher=True, since=since)
