@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_model
+from safetensors.torch import load_file, load_model, save_model
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -39,7 +38,7 @@ def save(
 
     Args:
         model: the model.
-        folder: made, or replaced when it holds a model written by this function.
+        folder: made, or replaced whole when it holds a model written by this function.
         tokenizer: saved beside it.
         extra: called with the folder before it takes its final name, e.g. to add a model card.
 
@@ -47,11 +46,10 @@ def save(
         CheckpointError: the folder cannot be written, or holds something else; nothing is lost.
     """
     target = Path(folder)
-    if target.exists() and not (
-        target.is_dir() and ((target / WEIGHTS_FILE).exists() or not any(target.iterdir()))
-    ):
+    if target.exists() and not _replaceable(target):
         raise CheckpointError(
-            f"{target} exists and is not a model folder", "give another folder, or move it away"
+            f"{target} exists and is not a model folder that prunekit wrote",
+            "give another folder, or move it away",
         )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -64,9 +62,15 @@ def save(
             if extra is not None:
                 extra(new)
             _sync(new)
+            old = Path(temporary) / "old"
             if target.exists():
-                target.rename(Path(temporary) / "old")
-            new.rename(target)
+                target.rename(old)
+            try:
+                new.rename(target)
+            except OSError:
+                if old.exists():
+                    old.rename(target)
+                raise
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"cannot write the model to {target}: {error}",
@@ -114,11 +118,24 @@ def load(folder: str | os.PathLike[str], *, into: nn.Module | None = None, **kwa
             raise ValueError(f"{WEIGHTS_FILE} lacks {', '.join(missing[:3])}")
     except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(
-            f"cannot read the model in {source}: {str(error).splitlines()[0] if str(error) else repr(error)}",
+            f"cannot read the model in {source}: {' '.join(str(error).split())[:300] or repr(error)}",
             "the folder is damaged or incomplete; copy it again or run the recipe again",
         ) from error
     module: nn.Module = model
     return module.eval()
+
+
+def _replaceable(target: Path) -> bool:
+    """Whether nothing of anybody else's is lost with a folder: it is empty, or prunekit wrote its model."""
+    if not target.is_dir():
+        return False
+    if (target / SHAPES_FILE).is_file() or not any(target.iterdir()):
+        return True
+    try:
+        kind = json.loads((target / "config.json").read_text("utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError):
+        return False
+    return kind in (MultiExitConfig.model_type, SlimConfig.model_type)
 
 
 def _write(model: nn.Module, folder: Path) -> None:
@@ -152,8 +169,7 @@ def _load_into(source: Path, into: nn.Module | None) -> nn.Module:
             f"{source} holds a {recorded}, which is not a class of transformers",
             f"give a fresh one to fill: prunekit.load({str(source)!r}, into={recorded}())",
         )
-    weights = load_file(source / WEIGHTS_FILE)
-    for name, tensor in weights.items():
+    for name, tensor in load_file(source / WEIGHTS_FILE).items():
         module_name, _, leaf = name.rpartition(".")
         try:
             module = into.get_submodule(module_name)
@@ -162,7 +178,8 @@ def _load_into(source: Path, into: nn.Module | None) -> nn.Module:
             raise CheckpointError(f"{type(into).__name__} has no {name!r}, which {source} holds") from None
         if old.shape != tensor.shape:
             narrow_parameter(module, leaf, tensor)
-    into.load_state_dict(weights, strict=False)
+    # Strict, but for tied tensors, of which the file holds one.
+    load_model(into, source / WEIGHTS_FILE)
     return into.eval()
 
 
@@ -173,10 +190,10 @@ def narrow_parameter(module: nn.Module, name: str, value: torch.Tensor) -> None:
         raise CheckpointError(
             f"{type(module).__name__}.{name} is {tuple(old.shape)}, the folder holds {tuple(value.shape)}"
         )
+    new = value.to(old.device, old.dtype, copy=True)
     if isinstance(old, nn.Parameter):
-        setattr(module, name, nn.Parameter(value.clone(), requires_grad=old.requires_grad))
-    else:
-        setattr(module, name, value.clone())
+        new = nn.Parameter(new, requires_grad=old.requires_grad)
+    setattr(module, name, new)
     if name != "weight":
         return
     if isinstance(module, nn.Linear):
@@ -200,9 +217,3 @@ def _sync(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove a folder that prunekit made; silent where there is none."""
-    if folder.exists():
-        shutil.rmtree(folder)

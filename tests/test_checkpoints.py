@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -62,6 +63,54 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     with pytest.raises(CheckpointError, match="not a model folder"):
         prunekit.save(task_model("bert"), tmp_path / "m")
     assert (tmp_path / "m" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_model_that_prunekit_did_not_write_is_not_replaced(tmp_path):
+    task_model("bert").save_pretrained(tmp_path / "m")
+    before = sorted(p.name for p in (tmp_path / "m").iterdir())
+    with pytest.raises(CheckpointError, match="that prunekit wrote"):
+        prunekit.save(task_model("bert"), tmp_path / "m")
+    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == before
+
+
+def test_a_failed_last_step_leaves_the_old_model(tmp_path, monkeypatch):
+    model = task_model("bert")
+    prunekit.save(model, tmp_path / "m")
+    rename = Path.rename
+
+    def fails_once_written(self, target):
+        if self.name == "new":
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails_once_written)
+    with pytest.raises(CheckpointError, match="Input/output"):
+        prunekit.save(model, tmp_path / "m")
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+    prunekit.load(tmp_path / "m")
+
+
+def test_a_module_that_has_more_than_the_folder_is_refused(tmp_path):
+    prunekit.save(nn.Sequential(nn.Linear(4, 3)), tmp_path / "m")
+    with pytest.raises(CheckpointError, match=r"Missing.*1\.weight"):
+        prunekit.load(tmp_path / "m", into=nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)))
+
+
+def test_tied_parameters_load(tmp_path):
+    def make():
+        tied = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+        tied[1].weight = tied[0].weight
+        return tied
+
+    model = make()
+    prunekit.save(model, tmp_path / "m")
+    loaded = prunekit.load(tmp_path / "m", into=make())
+    assert torch.equal(loaded[1].weight, model[0].weight) and loaded[1].weight is loaded[0].weight
+
+
+def test_narrowed_parameters_keep_device_and_precision(tmp_path):
+    prunekit.save(nn.Linear(4, 2), tmp_path / "m")
+    assert prunekit.load(tmp_path / "m", into=nn.Linear(4, 3).double()).weight.dtype == torch.float64
 
 
 def test_a_failed_write_leaves_the_old_model(tmp_path):
