@@ -94,8 +94,9 @@ def load_config(model: ModelConfig, vocab_size: int | None = None) -> Pretrained
 def load_backbone(model: ModelConfig, vocab_size: int | None = None) -> PreTrainedModel:
     """The bare encoder or decoder a recipe starts from, without a pooler.
 
-    The built-in encoder draws its weights from torch's present seed. A folder that prunekit wrote gives
-    the slimmed backbone in it.
+    In float32, in whatever precision it is stored: half precision alone cannot be trained in. The built-in
+    encoder draws its weights from torch's present seed. A folder that prunekit wrote gives the slimmed
+    backbone in it.
     """
     config = load_config(model, vocab_size)
     if model.is_builtin:
@@ -103,11 +104,15 @@ def load_backbone(model: ModelConfig, vocab_size: int | None = None) -> PreTrain
     elif config.model_type.startswith("prunekit"):
         from .checkpoints import load
 
-        backbone = backbone_of(load(model.name, attn_implementation=model.attention))
+        backbone = backbone_of(load(model.name, attn_implementation=model.attention, dtype=torch.float32))
     else:
         with _reading(model.name):
             backbone = AutoModel.from_pretrained(
-                model.name, revision=model.revision, config=config, attn_implementation=model.attention
+                model.name,
+                revision=model.revision,
+                config=config,
+                attn_implementation=model.attention,
+                dtype=torch.float32,
             )
     return _checked(backbone)
 

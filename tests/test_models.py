@@ -28,6 +28,20 @@ def test_built_in_encoder_follows_the_seed_and_its_changes():
     )
 
 
+@pytest.mark.parametrize("slimmed", [False, True])
+def test_weights_stored_in_half_precision_are_trained_in_full(slimmed, tmp_path):
+    original = backbone("bert").half()
+    if slimmed:
+        prunekit.save(original, tmp_path)
+    else:
+        original.save_pretrained(tmp_path)
+    loaded = load_backbone(ModelConfig(name=str(tmp_path)))
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+    whole = MultiExitForSequenceClassification.from_backbone(loaded)
+    prunekit.save(whole, tmp_path / "exits")
+    assert {p.dtype for p in prunekit.load(tmp_path / "exits").parameters()} == {torch.float32}
+
+
 @pytest.mark.parametrize("family", ENCODERS)
 def test_folder(family, tmp_path):
     original = backbone(family)
