@@ -42,6 +42,17 @@ def architecture_of(model: nn.Module) -> Architecture:
     )
 
 
+def longest_input(model: nn.Module) -> int | None:
+    """Tokens that the model takes at most; ``None`` where its configuration sets no limit."""
+    backbone = backbone_of(model)
+    limit = getattr(getattr(backbone, "config", None), "max_position_embeddings", None)
+    if not isinstance(limit, int):
+        return None
+    # RoBERTa's positions begin behind the padding token's, which has a position of its own.
+    tables = (m for m in backbone.modules() if isinstance(m, nn.Embedding) and m.num_embeddings == limit)
+    return limit - next((m.padding_idx + 1 for m in tables if m.padding_idx is not None), 0)
+
+
 def shape_of(model: nn.Module) -> ModelShape:
     """The present sizes of a model's backbone."""
     return read_shape(architecture_of(model), backbone_of(model))
@@ -61,6 +72,7 @@ __all__ = [
     "ModelShape",
     "architecture_of",
     "backbone_of",
+    "longest_input",
     "register",
     "registry",
     "reshape",

@@ -42,9 +42,13 @@ def predict_texts(
     """Print label, confidence and exit layer of texts from the arguments, a file or standard input."""
     if texts and file is not None:
         raise RecipeError("texts are given and --file as well", "keep one of the two")
-    given = _from_arguments(texts, pair) if texts else _from_lines(file, pair)
+    given: Iterable[tuple[str, Text]] = _from_arguments(texts, pair) if texts else _from_lines(file, pair)
     console.quiet_libraries()
     model, tokenizer = load_classifier(model_folder(source), threshold)
+    if texts or file is not None:
+        # One that cannot be answered is refused before the first answer; standard input may have no end.
+        given = list(given)
+        check_texts(tokenizer, given)
     # Into a pipe or a file go plain tab-separated lines, which other programs can read as they come.
     if not console.out().is_terminal:
         print("label", "confidence", "exit_layer", "text", sep="\t")
@@ -99,6 +103,15 @@ def load_classifier(
     return model, tokenizer
 
 
+def check_texts(tokenizer: PreTrainedTokenizerBase, texts: Iterable[tuple[str, Text]]) -> None:
+    """Raise ``DataError`` naming the place of the first text that tokenises to nothing."""
+    from ..data import check_text
+
+    for place, text in texts:
+        for part in text:
+            check_text(tokenizer, [part], f"{place}: text")
+
+
 def predictions(
     model: MultiExitForSequenceClassification,
     tokenizer: PreTrainedTokenizerBase,
@@ -114,16 +127,14 @@ def predictions(
     """
     import torch
 
-    from ..data import check_text
+    from ..architectures import longest_input
 
-    limit = min(tokenizer.model_max_length, model.config.max_position_embeddings)
+    limit = min(tokenizer.model_max_length, longest_input(model) or tokenizer.model_max_length)
     names: Any = model.config.id2label
     waiting = iter(texts)
     strange: list[str] = []
     while batch := list(islice(waiting, _BATCH)):
-        for place, text in batch:
-            for part in text:
-                check_text(tokenizer, [part], f"{place}: text")
+        check_texts(tokenizer, batch)
         columns: tuple[Any, ...] = tuple(zip(*(text for _, text in batch), strict=True))
         inputs = tokenizer(
             *(list(column) for column in columns),

@@ -20,7 +20,7 @@ from fvcore.nn import FlopCountAnalysis, parameter_count
 from fvcore.nn.jit_handles import addmm_flop_jit, conv_flop_jit, einsum_flop_jit, get_shape, linear_flop_jit
 from torch import Tensor, nn
 
-from ..architectures import architecture_of
+from ..architectures import architecture_of, longest_input
 from ..costs import Cost
 from ..errors import UnsupportedModelError
 from ..exits import MultiExitForSequenceClassification
@@ -197,8 +197,8 @@ def _inputs(model: nn.Module, length: int, batch_size: int) -> tuple[list[str | 
             f"{type(model).__name__} takes no input_ids, so no example of it can be made",
             "give example_inputs: a tensor, a tuple of arguments, or a mapping of keywords",
         )
-    limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-    if isinstance(limit, int) and length > limit:
+    limit = longest_input(model)
+    if limit is not None and length > limit:
         raise UnsupportedModelError(
             f"{type(model).__name__} takes at most {limit} tokens, not {length}",
             "choose a shorter sequence length",

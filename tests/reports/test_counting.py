@@ -6,6 +6,7 @@ import logging
 
 import pytest
 import torch
+from families import backbone
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
@@ -161,6 +162,13 @@ def test_the_model_is_left_as_it_was(caplog):
         count(model, T)
     assert model.training and model.bert.training and not model.classifier.training
     assert caplog.records == []
+
+
+def test_positions_behind_the_padding_index_are_not_to_be_had():
+    model = backbone("roberta")  # 64 positions, the first two reserved
+    assert count(model, sequence_length=62).sequence_length == 62
+    with pytest.raises(UnsupportedModelError, match="at most 62 tokens"):
+        count(model, sequence_length=63)
 
 
 def test_what_cannot_be_traced_is_refused():
