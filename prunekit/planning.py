@@ -65,6 +65,7 @@ class Plan:
         model: the model so far on the meta device, with exits.
         original: figures of the model as published, with one classifier, that all is set against.
         task: encoded examples, if they were read.
+        label_names: of the classes, where they are known; two are assumed where they are not.
         stages: what was planned so far.
         sizes_known: whether the model's sizes are settled before anything is scored.
         teacher_bytes: disk that a cached teacher takes, where a stage has one and the examples were read.
@@ -74,14 +75,14 @@ class Plan:
     model: Any
     original: ModelFigures
     task: EncodedTask | None = None
+    label_names: list[str] | None = None
     stages: list[PlannedStage] = field(default_factory=list)
     sizes_known: bool = True
     teacher_bytes: int | None = None
 
     def put_exits(self, exits: ExitsConfig) -> None:
         """Give the model other exits."""
-        names = None if self.task is None else self.task.task.label_names
-        self.model = _with_exits(exits, self.model, names)
+        self.model = _with_exits(exits, self.model, self.label_names)
 
     def slim(self, granularities: Sequence[Any], budget: Budget) -> None:
         """Slim the model to a budget, or note that its sizes depend on scores, which only data gives.
@@ -153,7 +154,9 @@ def plan(recipe: Recipe, task: EncodedTask | None = None, vocab_size: int | None
         backbone = skeleton(recipe.model, vocab_size)
         _check_length(recipe, backbone)
     shape = shape_of(backbone)
-    planned = Plan(recipe, backbone, model_figures(_published(recipe, vocab_size), "original"), task)
+    names = _label_names(recipe, task)
+    original = model_figures(_published(recipe, vocab_size, names), "original")
+    planned = Plan(recipe, backbone, original, task, names)
     for key in recipe.stages:
         kind = recipe.stage_class(key)
         with located(recipe, key):
@@ -164,7 +167,17 @@ def plan(recipe: Recipe, task: EncodedTask | None = None, vocab_size: int | None
     return planned
 
 
-def _published(recipe: Recipe, vocab_size: int | None) -> Any:
+def _label_names(recipe: Recipe, task: EncodedTask | None) -> list[str] | None:
+    """Names of the classes: the examples', the recipe's, or GLUE's."""
+    from .data.glue import GLUE_TASKS
+
+    if task is not None:
+        return task.task.label_names
+    glue = GLUE_TASKS.get(recipe.data.task)
+    return recipe.data.label_names or (None if glue is None else list(glue.label_names))
+
+
+def _published(recipe: Recipe, vocab_size: int | None, names: list[str] | None) -> Any:
     """The model that all is set against: transformers' own classifier of the family, pooler and all.
 
     One that prunekit wrote is taken as it is, with one exit at its end.
@@ -176,7 +189,8 @@ def _published(recipe: Recipe, vocab_size: int | None) -> Any:
     config = load_config(recipe.model, vocab_size)
     if config.model_type.startswith("prunekit"):
         last = recipe.exits.model_copy(update={"layers": "last"})
-        return _with_exits(last, skeleton(recipe.model, vocab_size), None)
+        return _with_exits(last, skeleton(recipe.model, vocab_size), names)
+    config.num_labels = 2 if names is None else len(names)
     with torch.device("meta"):
         return AutoModelForSequenceClassification.from_config(config)
 
@@ -197,18 +211,15 @@ def _with_exits(exits: ExitsConfig, model: Any, names: list[str] | None) -> Any:
             raise RecipeError(f"exits.layers: {error}") from error
 
 
-def _check_length(recipe: Recipe, backbone: Any) -> None:
-    limit = getattr(backbone.config, "max_position_embeddings", None)
-    if not isinstance(limit, int):
-        return
-    # RoBERTa's positions begin behind the padding token's, which has a position of its own.
-    positions = (m for m in backbone.modules() if isinstance(m, nn.Embedding) and m.num_embeddings == limit)
-    reserved = next((m.padding_idx + 1 for m in positions if m.padding_idx is not None), 0)
-    if recipe.training.max_length > limit - reserved:
+def _check_length(recipe: Recipe, backbone: nn.Module) -> None:
+    from .architectures import longest_input
+
+    limit = longest_input(backbone)
+    if limit is not None and recipe.training.max_length > limit:
         raise RecipeError(
             f"training.max_length: {recipe.training.max_length} tokens, and the model "
-            f"{recipe.model.name} takes at most {limit - reserved}",
-            f"set training.max_length={limit - reserved} or less",
+            f"{recipe.model.name} takes at most {limit}",
+            f"set training.max_length={limit} or less",
         )
 
 

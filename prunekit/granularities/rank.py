@@ -42,8 +42,13 @@ class RankGroup(Group):
         """A rank owns a column of the first factor and a row of the second."""
         return sum(self.words.weight.shape)
 
-    def intrinsic_importance(self) -> Tensor:
-        """Singular values of the embedding as it is now, float32 ``[size]``, largest first."""
+    def intrinsic_importance(self) -> Tensor | None:
+        """Singular values of the embedding as it is now, float32 ``[size]``, largest first.
+
+        ``None`` on the meta device, where there are no weights.
+        """
+        if self.words.weight.is_meta:
+            return None
         return singular_values(self.words.weight)[: self.size].float().cpu()
 
     def keep(self, indices: Tensor) -> None:

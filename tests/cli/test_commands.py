@@ -105,10 +105,29 @@ def test_plan_needs_no_weights_and_gives_the_papers_sizes(
     assert "examples are read when the recipe is applied" in said.out
 
 
-def test_plan_where_scores_decide(prunekit):
+def test_plan_counts_glues_classes_where_the_examples_are_on_the_hub(prunekit, tmp_path):
+    (tmp_path / "bert").mkdir()
+    (tmp_path / "bert" / "config.json").write_text(json.dumps(BERT_BASE))
+    two, three = (
+        prunekit("plan", "costeff-8x-bert-base", "model.name=bert", f"data.task={task}").out
+        for task in ("mrpc", "mnli")
+    )
+    rows = [
+        [
+            int(n.replace(",", ""))
+            for n in re.findall(r"^  (?:original|assistant) +([\d,]+)", out, re.MULTILINE)
+        ]
+        for out in (two, three)
+    ]
+    # One class more is a row of 768 and a bias: once in the original, twelve times with an exit a layer.
+    assert [b - a for a, b in zip(*rows, strict=True)] == [769, 12 * 769]
+
+
+@pytest.mark.parametrize("order", ["[heads, neurons, rank]", "[rank, heads]"])
+def test_plan_where_scores_decide(prunekit, order):
     sizes = ["slenderize.heads=null", "slenderize.neurons=null", "slenderize.rank=null"]
     budget = "slenderize.budget={name: target, parameters: 2x, distribution: global}"
-    said = prunekit("plan", "costeff", *TINY, *sizes, budget)
+    said = prunekit("plan", "costeff", *TINY, *sizes, budget, f"slenderize.granularities={order}")
     assert said.code == 0, said.err
     assert "decided by scores" in said.out and "that the target can be met was checked" in said.out
 
