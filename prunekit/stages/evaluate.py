@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
+from ..errors import RecipeError
 from . import register
 from .base import Stage, StageConfig, StageContext, save_model
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from ..planning import Plan, Work
     from ..reports import Evaluation, ExitOutputs, RunReport, StageRecord
     from .training.fit import Fitter
 
@@ -73,6 +75,24 @@ class Evaluate(Stage):
     needs = ("model", "original")
     gives = ("model",)
     config: EvaluateConfig
+
+    def plan(self, plan: Plan) -> list[Work]:
+        """No training; every policy is tried on as many exits as the model has."""
+        import torch
+
+        from ..exits.policies import registry
+
+        exits, classes = len(plan.model.config.exit_layers), plan.model.config.num_labels
+        key = "thresholds" if self.config.policies is None else "policies"
+        for policy in self.config.sweep(classes):
+            try:
+                registry.build(policy).exits(torch.zeros(exits, 1, classes))
+            except (IndexError, TypeError, ValueError) as error:
+                raise RecipeError(
+                    f"evaluate.{key}: {policy} does not fit a model of {exits} exits: {error}",
+                    "a threshold is a number, or a list with one for each exit but the last",
+                ) from error
+        return []
 
     def run(self, context: StageContext) -> None:
         """Choose a policy on the validation examples, measure it on the test examples, write the results."""

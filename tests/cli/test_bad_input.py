@@ -65,6 +65,8 @@ def refused(said, *parts, code=2):
         ("training.max_length=1000", ["command line: training.max_length: 1000 tokens", "at most 128"]),
         ("stages=[finetune, slenderize]", ["stages.1", "needs the assistant model", "put one of these before it: assistant"]),
         ("stages=[finetune, recovery]", ["unknown stage 'recovery'", "did you mean 'recover'"]),
+        ("evaluate.policies=[{name: entropy, threshold: []}]", ["command line: evaluate.policies", "does not fit a model of 2 exits"]),
+        ("evaluate.policies=[{name: entropy, threshold: low}]", ["command line: evaluate.policies", "does not fit a model of 2 exits"]),
         ("data.task=stsb", ["command line: data.task", "regression"]),
         ("name=../elsewhere", ["command line: name"]),
     ],
@@ -125,7 +127,8 @@ def test_a_label_outside_the_set(prunekit, recipe, tables, tmp_path):
 
 def test_a_text_that_tokenises_to_nothing(prunekit, finished):
     run = finished[0] / "runs" / "costeff"
-    refused(prunekit("predict", run, "fine", ""), "argument 2", "tokenises to nothing")
+    said = refused(prunekit("predict", run, "fine", ""), "argument 2", "tokenises to nothing")
+    assert said.out == ""
 
 
 def test_predict_says_where_a_text_file_is_wrong(prunekit, finished, tmp_path):
