@@ -38,8 +38,9 @@ class Target(Budget):
     Args:
         parameters, macs, flops: the target; FLOPs are twice the multiply-adds.
         distribution: ``"uniform"`` or ``"global"``.
-        minimum: units that every group keeps, or granularity name -> units (others: 1); a group with fewer
-            keeps all it has.
+        minimum: units that every group keeps, or granularity name -> units; a group with fewer keeps all it
+            has. What is not named keeps 1; ranks, a sixteenth: each parameter of theirs is cheap to lose, and
+            a ``"global"`` order would leave one.
         normalize: how ``"global"`` makes groups comparable: divide importance by the group's ``"sum"``,
             ``"mean"``, ``"l2"`` norm, or ``"none"``. With the sum, a group of few large units and one of
             many small ones weigh the same.
@@ -54,7 +55,7 @@ class Target(Budget):
         macs: str | float | None = None,
         flops: str | float | None = None,
         distribution: Literal["uniform", "global"] = "uniform",
-        minimum: int | Mapping[str, int] = 1,
+        minimum: int | Mapping[str, int] | None = None,
         normalize: Normalize = "sum",
         sequence_length: int = 128,
         example_inputs: Any = None,
@@ -73,8 +74,8 @@ class Target(Budget):
         ((self.measure, value),) = chosen.items()
         self.amount, self.times = parse_amount(self.measure, value)
         self.distribution, self.normalize = distribution, normalize
-        self.minimum = minimum
-        for number in minimum.values() if isinstance(minimum, Mapping) else [minimum]:
+        self.minimum = {} if minimum is None else minimum
+        for number in self.minimum.values() if isinstance(self.minimum, Mapping) else [self.minimum]:
             if isinstance(number, bool) or not isinstance(number, int) or number < 1:
                 raise BudgetError(f"target.minimum: {number!r} is not a whole number from 1 up")
         self.sequence_length, self.example_inputs = sequence_length, example_inputs
@@ -166,8 +167,8 @@ class Target(Budget):
         return max(saved / (group.size - low), 1.0)
 
     def _least(self, group: Group) -> int:
-        minimum = self.minimum
-        least = minimum.get(group.granularity, 1) if isinstance(minimum, Mapping) else minimum
+        minimum, default = self.minimum, max(1, group.initial_size // 16) if group.ordered else 1
+        least = minimum.get(group.granularity, default) if isinstance(minimum, Mapping) else minimum
         return min(least, group.initial_size)
 
 

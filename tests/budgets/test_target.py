@@ -203,6 +203,17 @@ def test_minimum_a_granularity():
     budget = Target(parameters="1.5x", minimum={"neurons": 40, "heads": 1})
     sizes = budget.sizes(model, groups)
     assert all(sizes[g.name] >= 40 for g in groups if g.granularity == "neurons")
+    ranks = groups_of(model, "rank")
+    scores = {g.name: g.intrinsic_importance() for g in ranks}
+    # Of 32 ranks two stay where nothing is said: a target that only one would meet is out of reach.
+    two, one = (CostModel(model, ranks).total({"embeddings.rank": n}).parameters for n in (2, 1))
+    for distribution in ("uniform", "global"):
+        by_itself = Target(parameters=two, distribution=distribution)
+        assert by_itself.sizes(model, ranks, scores=scores) == {"embeddings.rank": 2}
+        with pytest.raises(BudgetError, match="less than these groups can reach"):
+            Target(parameters=one, distribution=distribution).check(model, ranks)
+        asked = Target(parameters=one, distribution=distribution, minimum={"rank": 1})
+        assert asked.sizes(model, ranks, scores=scores) == {"embeddings.rank": 1}
     with pytest.raises(BudgetError, match="names 'rank'"):
         Target(parameters="1.5x", minimum={"rank": 4}).check(model, groups)
 
