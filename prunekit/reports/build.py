@@ -43,5 +43,5 @@ def read_report(path: str | os.PathLike[str]) -> RunReport:
     except OSError as error:
         raise RunError(f"cannot read {source}: {error.strerror}", "give a run's report folder") from error
     except ValueError as error:
-        raise RunError(f"{source} is no report: {error}", "write it again: prunekit report RUN") from error
+        raise RunError(f"{source} is no report: {error}", "apply the recipe again with --fresh") from error
     return RunReport.from_dict(value, str(source))

@@ -153,7 +153,7 @@ class RunReport:
         if version != SCHEMA_VERSION:
             raise RunError(
                 f"{source}: schema_version is {version!r}, expected {SCHEMA_VERSION}",
-                "write the report again with this version of prunekit: prunekit report RUN",
+                "read it with that version of prunekit, or apply the recipe again with --fresh",
             )
         try:
             return TypeAdapter(cls).validate_python(value)
@@ -161,5 +161,5 @@ class RunReport:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise RunError(
-                f"{source}: {where}: {first['msg']}", "write the report again: prunekit report RUN"
+                f"{source}: {where}: {first['msg']}", "apply the recipe again with --fresh"
             ) from error
