@@ -91,7 +91,6 @@ class Assistant(Stage):
         )
         context.publish(model, "model", "assistant")
         context.summary.update(steps=steps + result.steps, score=result.score, best_step=result.best_step)
-        fitter.clean()
 
 
 def with_exits(

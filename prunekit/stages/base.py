@@ -134,7 +134,8 @@ class StageContext:
     ) -> tuple[MultiExitForSequenceClassification, dict[str, Any]]:
         """A part of the stage that is not made twice: the model that ``make`` gave, and its record.
 
-        The model is read back from its folder whether it was made now or before the run was stopped.
+        The model is read back from its folder whether it was made now or before the run was stopped. Parts
+        are removed once the stage is done.
 
         Args:
             name: of the part, a folder name.

@@ -90,4 +90,3 @@ class Finetune(Stage):
         )
         context.publish(model, "model", "original")
         context.summary.update(steps=result.steps, score=result.score, best_step=result.best_step)
-        fitter.clean()

@@ -52,6 +52,10 @@ def run_recipe(recipe: Recipe, run: Run) -> None:
         if not done.is_file():
             context = StageContext(key, folder, run.folder, recipe, task, tokenizer, dict(models), metrics)
             _run_stage(context, recipe, done)
+        if main:
+            # What a stage that is done needed on its way. Not before: killed, it would begin anew.
+            for scratch in ("parts", "work"):
+                shutil.rmtree(folder / scratch, ignore_errors=True)
         finished = json.loads(done.read_text("utf-8"))
         models.update({role: run.folder / path for role, path in finished["models"].items()})
         if torch.cuda.is_available():

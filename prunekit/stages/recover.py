@@ -125,5 +125,3 @@ class Recover(Stage):
             context.summary.update(score=result.score, best_step=result.best_step)
         context.publish(model, "model")
         context.summary.update(steps=steps)
-        context.clean_parts(*context.parts())
-        fitter.clean()

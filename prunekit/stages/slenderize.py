@@ -205,7 +205,6 @@ class Slenderize(Stage):
             done = [name]
         context.publish(model, "model")
         context.summary.update(steps=record["trained"], pruning_steps=record["of"], score=record["score"])
-        context.clean_parts(*context.parts())
 
     def _steps(self, model: MultiExitForSequenceClassification) -> int:
         """Number of steps; a target that cannot be met is refused here, before any compute."""
