@@ -334,3 +334,12 @@ def test_what_is_not_counted_is_named_and_wrong_use_is_refused():
     too_many = SlicedGroup("a", "x", 3, slices=[Slice(linear, "weight", 0)])
     with pytest.raises(ValueError, match=r"weight \(2, 2\): group a of 3 units"):
         CostModel(linear, [too_many], example_inputs=torch.zeros(1, 2))
+
+
+def test_measuring_leaves_every_module_in_its_own_mode():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
+    model[1].eval()  # frozen statistics
+    statistics = model[1].running_mean.clone()
+    CostModel(model, [], example_inputs=torch.randn(2, 3, 8, 8))
+    assert model.training and model[0].training and not model[1].training
+    assert torch.equal(model[1].running_mean, statistics)

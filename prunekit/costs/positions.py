@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from ..architectures import architecture_of, backbone_of
 from ..errors import UnsupportedModelError
 from ..exits.heads import ExitHead
+from ..modes import evaluating
 
 LINEAR = (nn.Linear, Conv1D)
 
@@ -76,13 +77,10 @@ def measured_positions(model: nn.Module, example_inputs: Any) -> dict[nn.Module,
 
     kinds = (*LINEAR, nn.modules.conv._ConvNd)
     hooks = [m.register_forward_hook(see) for m in model.modules() if isinstance(m, kinds)]
-    training = model.training
-    model.eval()
     try:
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():
             model(*args, **kwargs)
     finally:
-        model.train(training)
         for hook in hooks:
             hook.remove()
     return {module: count / batch for module, count in uses.items()}

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import UnsupportedModelError
 from ..groups import Gate, Group, Slice
+from ..modes import evaluating
 from . import register
 from .base import Granularity
 from .channel_graph import ChannelGraph, Excluded, Part, call, shapes
@@ -193,16 +194,15 @@ def _failure(
 
 @contextmanager
 def preserved(model: nn.Module) -> Iterator[None]:
-    """Keeps modes and ``requires_grad`` of a model, by name, through tracing and cutting."""
-    modes = [(module, module.training) for module in model.modules()]
+    """Evaluation mode, and all parameters requiring gradients, for tracing and cutting; then as it was."""
     flags = {name: p.requires_grad for name, p in model.named_parameters()}
     try:
         for parameter in model.parameters():
             # torch-pruning follows the autograd graph, which frozen parameters do not make.
             parameter.requires_grad_(parameter.is_floating_point() or parameter.is_complex())
-        yield
+        with evaluating(model):
+            yield
     finally:
-        for module, mode in modes:
-            module.training = mode
+        # By name: cutting puts new parameters in the place of the old ones.
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(flags[name])

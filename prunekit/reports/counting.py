@@ -24,6 +24,7 @@ from ..architectures import architecture_of, longest_input
 from ..costs import Cost
 from ..errors import UnsupportedModelError
 from ..exits import MultiExitForSequenceClassification
+from ..modes import evaluating
 
 Handle = Callable[[list[Any], list[Any]], int]
 
@@ -140,7 +141,7 @@ def count(
     made = example_inputs is None
     names, values = _inputs(model, sequence_length, batch_size) if made else _named(example_inputs)
     traced = _Traced(model, names)
-    with _quiet(), _evaluating(model):
+    with _quiet(), evaluating(model):
         analysis = FlopCountAnalysis(traced, values).clear_op_handles().set_op_handle(**_HANDLES)
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         by_module, operators = analysis.by_module(), analysis.by_operator()
@@ -267,17 +268,6 @@ _HANDLES: dict[str, Handle] = {
     **{f"aten::{name}": _matmul_macs for name in ("matmul", "bmm", "mm", "mv", "dot")},
     **{f"aten::{name}": _baddbmm_macs for name in ("baddbmm", "addbmm", "addmv")},
 }
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import TrainingError, UnsupportedModelError
 from ..groups import Gate, Group
+from ..modes import evaluating
 
 
 class _Observe(torch.autograd.Function):
@@ -153,22 +154,18 @@ def scoring_mode(model: nn.Module, trainable: Collection[nn.Parameter] = ()) -> 
 
     ``.grad`` of the trainable ones is put aside, and put back.
     """
-    modes = [(module, module.training) for module in model.modules()]
     wanted = {id(p) for p in trainable}
     flags = [(p, p.requires_grad) for p in model.parameters()]
     gradients = [(p, p.grad) for p in trainable]
     try:
-        model.eval()
         for parameter, _ in flags:
             parameter.requires_grad_(id(parameter) in wanted)
         for parameter, _ in gradients:
             parameter.grad = None
-        with torch.enable_grad():
+        with evaluating(model), torch.enable_grad():
             yield
     finally:
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
         for parameter, gradient in gradients:
             parameter.grad = gradient
-        for module, mode in modes:
-            module.training = mode
