@@ -116,7 +116,9 @@ def load(folder: str | os.PathLike[str], *, into: nn.Module | None = None, **kwa
         if missing:
             # transformers would go on with random weights in their place.
             raise ValueError(f"{WEIGHTS_FILE} lacks {', '.join(missing[:3])}")
-    except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # transformers passes on whatever its parsers raise
         raise CheckpointError(
             f"cannot read the model in {source}: {' '.join(str(error).split())[:300] or repr(error)}",
             "the folder is damaged or incomplete; copy it again or run the recipe again",

@@ -25,6 +25,11 @@ class PrunekitError(Exception):
         return self.message if self.mend is None else f"{self.message}\n  {self.mend}"
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, in one line."""
+    return (str(error).strip() or repr(error)).splitlines()[0]
+
+
 class RecipeError(PrunekitError, ValueError):
     """A recipe or an override that cannot be followed.
 

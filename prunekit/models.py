@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -21,7 +20,7 @@ from transformers import (
 )
 
 from .architectures import architecture_of, backbone_of
-from .errors import CheckpointError, RecipeError
+from .errors import CheckpointError, RecipeError, first_line
 from .exits import MultiExitConfig, MultiExitForSequenceClassification
 from .exits.model import drop_pooler
 
@@ -107,12 +106,20 @@ def load_backbone(model: ModelConfig, vocab_size: int | None = None) -> PreTrain
         backbone = backbone_of(load(model.name, attn_implementation=model.attention, dtype=torch.float32))
     else:
         with _reading(model.name):
-            backbone = AutoModel.from_pretrained(
+            backbone, info = AutoModel.from_pretrained(
                 model.name,
                 revision=model.revision,
                 config=config,
                 attn_implementation=model.attention,
                 dtype=torch.float32,
+                output_loading_info=True,
+            )
+        # Poolers are dropped, and many checkpoints have none.
+        missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+        if missing:
+            raise CheckpointError(
+                f"the model {model.name} lacks {', '.join(missing[:3])}, which would stay random",
+                "its weights do not fit its config.json; copy it again",
             )
     return _checked(backbone)
 
@@ -163,18 +170,16 @@ def _reading(name: str) -> Iterator[None]:
     """Turn what loading a checkpoint raises into one message that names it."""
     try:
         yield
-    except (OSError, ValueError, SafetensorError, RuntimeError, KeyError, EOFError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # transformers passes on whatever its parsers raise
         if Path(name).exists():
             raise CheckpointError(
-                f"cannot read the model in {name}: {_first_line(error)}",
+                f"cannot read the model in {name}: {first_line(error)}",
                 "it needs config.json, model.safetensors and tokenizer, complete; copy it again",
             ) from error
         raise CheckpointError(
             f"cannot load the model {name!r}: there is no such folder, and the hub did not give it "
-            f"({_first_line(error)})",
+            f"({first_line(error)})",
             "check the name and the network, or give the path of a model folder: model.name=PATH",
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or repr(error)).splitlines()[0]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
 import torch
-from families import DECODERS, FAMILIES, batch, task_model
+from families import DECODERS, FAMILIES, backbone, batch, task_model
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 import prunekit
 from prunekit.errors import CheckpointError
+from prunekit.exits import MultiExitForSequenceClassification
 from prunekit.granularities import registry
 
 
@@ -139,6 +141,16 @@ def test_truncated_configuration(tmp_path):
     prunekit.save(task_model("bert"), tmp_path / "m")
     config = tmp_path / "m" / "config.json"
     config.write_text(config.read_text()[:200])
+    with pytest.raises(CheckpointError, match="cannot read the model"):
+        prunekit.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize("changes", [{"exit_layers": None}, {"exit_policy": 7}, {"backbone": None}])
+def test_a_configuration_that_makes_no_model(tmp_path, changes):
+    model = MultiExitForSequenceClassification.from_backbone(backbone("bert"))
+    prunekit.save(model, tmp_path / "m")
+    config = tmp_path / "m" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
     with pytest.raises(CheckpointError, match="cannot read the model"):
         prunekit.load(tmp_path / "m")
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from families import ENCODERS, backbone
 
 import prunekit
 from prunekit.architectures import shape_of
+from prunekit.data import word_tokenizer
 from prunekit.errors import CheckpointError, RecipeError, UnsupportedModelError
 from prunekit.exits import MultiExitForSequenceClassification
 from prunekit.granularities import registry
@@ -26,6 +29,28 @@ def test_built_in_encoder_follows_the_seed_and_its_changes():
         64,
         2,
     )
+
+
+def _spoilt(folder, file, **changes):
+    path = folder / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return ModelConfig(name=str(folder))
+
+
+def test_damaged_files_give_one_message(tmp_path):
+    backbone("bert").save_pretrained(tmp_path)
+    word_tokenizer(["a word"]).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="cannot read the model"):
+        load_tokenizer(_spoilt(tmp_path, "tokenizer.json", model={"type": "Unheard"}))
+    with pytest.raises(CheckpointError, match="cannot read the model"):
+        load_backbone(_spoilt(tmp_path, "config.json", hidden_size="wide"))
+
+
+def test_weights_that_are_not_there_are_not_drawn(tmp_path):
+    backbone("bert").save_pretrained(tmp_path)
+    deeper = _spoilt(tmp_path, "config.json", num_hidden_layers=4)
+    with pytest.raises(CheckpointError, match=r"lacks encoder\.layer\.3"):
+        load_backbone(deeper)
 
 
 @pytest.mark.parametrize("slimmed", [False, True])

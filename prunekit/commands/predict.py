@@ -79,7 +79,7 @@ def load_classifier(
     from transformers import AutoTokenizer
 
     from ..checkpoints import load
-    from ..errors import CheckpointError
+    from ..errors import CheckpointError, first_line
     from ..exits import MultiExitForSequenceClassification
 
     model = load(folder)
@@ -90,9 +90,9 @@ def load_classifier(
         )
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # transformers passes on whatever its parsers raise
         raise CheckpointError(
-            f"{folder} has no tokenizer: {str(error).splitlines()[0]}",
+            f"{folder} has no tokenizer that can be read: {first_line(error)}",
             "save it beside the model: prunekit.save(model, folder, tokenizer)",
         ) from error
     if threshold is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import console
-from ..errors import CheckpointError, UnsupportedModelError
+from ..errors import CheckpointError, UnsupportedModelError, first_line
 from .sources import is_run, model_folder
 
 if TYPE_CHECKING:
@@ -68,9 +68,9 @@ def _model(folder: Path) -> Any:
 
     try:
         config = AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # transformers passes on whatever its parsers raise
         raise CheckpointError(
-            f"cannot read the configuration of {str(folder)!r}: {str(error).splitlines()[0]}",
+            f"cannot read the configuration of {str(folder)!r}: {first_line(error)}",
             "give a run folder, a model folder (with config.json), or a name on the hub",
         ) from error
     if config.model_type.startswith("prunekit"):

@@ -60,6 +60,8 @@ class MultiExitForSequenceClassification(PreTrainedModel):
 
     def __init__(self, config: MultiExitConfig, backbone: PreTrainedModel | None = None) -> None:
         super().__init__(config)
+        if not config.exit_layers:
+            raise ValueError("the configuration names no exit_layers")
         self.num_labels: int = int(config.num_labels or 2)
         self.backbone = _fresh_backbone(config) if backbone is None else backbone
         self._architecture = architecture_of(self.backbone)
