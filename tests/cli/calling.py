@@ -1,6 +1,7 @@
 """Calling the command line in a process of its own, and the smallest run that goes through every stage."""
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -41,7 +42,12 @@ class Said:
     err: str
 
 
-def spawn(*arguments, cwd, **more):
+def heed_interrupts():
+    """A process started in the background of a script ignores them, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def spawn(*arguments, cwd, preexec_fn=heed_interrupts):
     """The same in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "prunekit", *map(str, arguments)],
@@ -50,7 +56,7 @@ def spawn(*arguments, cwd, **more):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        **more,
+        preexec_fn=preexec_fn,
     )
 
 
