@@ -29,7 +29,7 @@ from prunekit.groups import Group
 from prunekit.scorers import registry as scorers
 
 # Name -> the highest ratio of time that is accepted.
-LIMITS = {"taylor": 0.75, "multi_exit_taylor": 0.75, "taylor_example": 0.80, "taylor_published": 1.25}
+LIMITS = {"taylor": 0.75, "multi_exit_taylor": 0.75, "taylor_example": 0.75, "taylor_published": 1.25}
 BATCH, TOKENS, VOCABULARY = 32, 32, 3000
 
 Batch = tuple[torch.Tensor, torch.Tensor]
