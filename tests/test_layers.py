@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "prunekit"
 TIERS = [
     {"errors", "registry", "files", "console", "groups", "modes", "architectures", "dependency_graph"},
     {"granularities", "scorers", "schedulers", "budgets", "costs", "exits", "slim"},
-    {"pruner", "distill", "reports", "data", "models", "checkpoints", "testing"},
+    {"pruner", "distill", "reports", "data", "models", "checkpoints", "runtime", "testing"},
     {"stages", "recipes", "planning", "runs"},
     {"commands"},
     {"cli", "__main__"},

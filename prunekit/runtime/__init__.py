@@ -1,0 +1,7 @@
+"""What a finished model runs on elsewhere."""
+
+from __future__ import annotations
+
+from .export import export_onnx
+
+__all__ = ["export_onnx"]
