@@ -24,7 +24,14 @@ FOLDERS = {"sst2": "SST-2", "mrpc": "MRPC", "qnli": "QNLI", "mnli": "MNLI"}
 # A share of the sentences keeps a run on a processor within half an hour.
 SETTINGS: dict[str, list[str]] = {
     "sst2": ["data.train_size=20000", "data.validation_size=2000"],
-    "mrpc": [],
+    "mrpc": [
+        "data.metrics=[accuracy,f1]",
+        "finetune.epochs=4",
+        "assistant.epochs=4",
+        "slenderize.interval_epochs=0.6",
+        "recover.features_epochs=12",
+        "recover.epochs=5",
+    ],
     "qnli": [],
     "mnli": [],
 }
