@@ -99,7 +99,7 @@ def _check_order(recipe: Recipe, uses: Mapping[str, str], source: Source, origin
     """Every model that a stage reads is written by a stage before it."""
     there: list[str] = []
     for index, key in enumerate(recipe.stages):
-        stage = stages.get(uses.get(key, key))
+        stage = stages.get(uses.get(key, key))(recipe.config(key))
         missing = [role for role in stage.needs if role not in there]
         if missing:
             givers = [name for name in stages.names() if missing[0] in stages.get(name).gives]

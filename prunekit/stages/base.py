@@ -42,13 +42,14 @@ class Stage(ABC):
 
     Attributes:
         Config: what a recipe may set, with defaults.
-        needs: roles of the models it reads, e.g. ``("model", "assistant")``.
-        gives: roles of the models it writes.
+        needs: roles of the models it reads, e.g. ``("model", "assistant")``. Where its configuration
+            decides, ``__init__`` sets them on the object.
+        gives: roles of the models it writes; the same holds.
     """
 
     Config: ClassVar[type[StageConfig]] = StageConfig
-    needs: ClassVar[tuple[str, ...]] = ()
-    gives: ClassVar[tuple[str, ...]] = ("model",)
+    needs: tuple[str, ...] = ()
+    gives: tuple[str, ...] = ("model",)
 
     def __init__(self, config: Any) -> None:
         self.config = config
