@@ -15,6 +15,7 @@ from ..errors import DataError, RecipeError
 from .sources import model_folder
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedTokenizerBase
 
     from ..exits import MultiExitForSequenceClassification
@@ -45,6 +46,7 @@ def predict_texts(
     given: Iterable[tuple[str, Text]] = _from_arguments(texts, pair) if texts else _from_lines(file, pair)
     console.quiet_libraries()
     model, tokenizer = load_classifier(model_folder(source), threshold)
+    model.to(_device())
     if texts or file is not None:
         # One that cannot be answered is refused before the first answer; standard input may have no end.
         given = list(given)
@@ -103,6 +105,12 @@ def load_classifier(
     return model, tokenizer
 
 
+def _device() -> torch.device:
+    from accelerate import PartialState
+
+    return PartialState().device
+
+
 def check_texts(tokenizer: PreTrainedTokenizerBase, texts: Iterable[tuple[str, Text]]) -> None:
     """Raise ``DataError`` naming the place of the first text that tokenises to nothing."""
     from ..data import check_text
@@ -117,7 +125,9 @@ def predictions(
     tokenizer: PreTrainedTokenizerBase,
     texts: Iterable[tuple[str, Text]],
 ) -> Iterator[Prediction]:
-    """Answers in the order of the texts, computed in batches; warns of words the tokenizer does not know.
+    """Answers in the order of the texts, computed in batches on the model's device.
+
+    Warns of texts that were cut to what the model takes, and of words its tokenizer does not know.
 
     Args:
         texts: pairs of where a text comes from, for messages, and the text or the pair of texts.
@@ -133,25 +143,30 @@ def predictions(
     names: Any = model.config.id2label
     waiting = iter(texts)
     strange: list[str] = []
+    cut: list[str] = []
     while batch := list(islice(waiting, _BATCH)):
         check_texts(tokenizer, batch)
         columns: tuple[Any, ...] = tuple(zip(*(text for _, text in batch), strict=True))
-        inputs = tokenizer(
-            *(list(column) for column in columns),
-            padding=True,
-            truncation=True,
-            max_length=limit,
-            return_tensors="pt",
-        )
+        written = [list(column) for column in columns]
+        inputs = tokenizer(*written, padding=True, return_tensors="pt")
+        if inputs["input_ids"].shape[1] > limit:
+            tokens = inputs["attention_mask"].sum(dim=1).tolist()
+            cut += [place for (place, _), count in zip(batch, tokens, strict=True) if count > limit]
+            inputs = tokenizer(*written, padding=True, truncation=True, max_length=limit, return_tensors="pt")
         if tokenizer.unk_token_id is not None:
             unknown = (inputs["input_ids"] == tokenizer.unk_token_id).any(dim=1).tolist()
             strange += [place for (place, _), some in zip(batch, unknown, strict=True) if some]
         with torch.inference_mode():
-            output = model(**inputs)
+            output = model(**inputs.to(model.device))
         probabilities = output.logits.float().softmax(dim=-1)
         for (_, text), row, layer in zip(batch, probabilities, output.exit_layer.tolist(), strict=True):
             best = int(row.argmax())
             yield Prediction(text, names[best], float(row[best]), layer)
+    if cut:
+        logger.warning(
+            "%d texts are longer than the %d tokens the model takes and were cut (the first: %s)",
+            len(cut), limit, cut[0],
+        )  # fmt: skip
     if strange:
         logger.warning(
             "%d texts have words that the model's tokenizer does not know (the first: %s): "

@@ -220,6 +220,14 @@ def test_predict_says_where_words_are_unknown(finished, prunekit):
     assert "words" not in prunekit("predict", run, "the").err
 
 
+def test_predict_says_what_it_cut(finished, prunekit):
+    run = finished[0] / "runs" / "costeff"
+    said = prunekit("predict", run, "the", "the " * 600)
+    assert "1 texts are longer than" in said.err and "argument 2" in said.err
+    assert len(rows(said.out)) == 2
+    assert "longer" not in prunekit("predict", run, "the").err
+
+
 def test_predict_with_another_threshold_leaves_at_once_or_never(finished, prunekit):
     model = finished[0] / "runs" / "costeff" / "model"
     assert rows(prunekit("predict", model, "good", "--threshold", "9").out)[0][2] == "1"
