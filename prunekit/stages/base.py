@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 
 RECORD = "record.json"
+# Settings of training that change how a stage comes to its result, not the result.
+_NOT_DECIDING = ("eval_batch_size", "checkpoint_seconds", "threads")
 
 
 class StageConfig(BaseModel):
@@ -69,6 +71,29 @@ class Stage(ABC):
             PrunekitError: it cannot be done; found out here, before anything is computed.
         """
         return []
+
+    def inputs(self, recipe: Recipe, key: str) -> dict[str, Any]:
+        """All that decides the result besides the models that are read, as plain JSON values.
+
+        Two stages that have the same inputs, and all before them too, make the same models. A stage that
+        does not look at some of it leaves it out.
+
+        Args:
+            recipe: validated.
+            key: the stage's key in it.
+        """
+        resolved = recipe.resolved()
+        config = dict(resolved[key])
+        return {
+            "uses": config.pop("uses", key),
+            "key": key,
+            "config": config,
+            "model": resolved["model"],
+            "data": resolved["data"],
+            "training": {k: v for k, v in resolved["training"].items() if k not in _NOT_DECIDING},
+            "exits": resolved["exits"],
+            "seed": resolved["seed"],
+        }
 
 
 @dataclass
