@@ -46,7 +46,8 @@ def predict_texts(
     given: Iterable[tuple[str, Text]] = _from_arguments(texts, pair) if texts else _from_lines(file, pair)
     console.quiet_libraries()
     model, tokenizer = load_classifier(model_folder(source), threshold)
-    model.to(_device())
+    # transformers wraps `to` such that type checkers lose its arguments.
+    model.to(_device())  # type: ignore[arg-type]
     if texts or file is not None:
         # One that cannot be answered is refused before the first answer; standard input may have no end.
         given = list(given)
