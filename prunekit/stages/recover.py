@@ -1,14 +1,15 @@
-"""Recovery: the assistant teaches the slender model, layer by layer."""
+"""Recovery: the slender model learns from the wide one, layer by layer."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
 
 from . import register
-from .base import Stage, StageConfig, StageContext
+from .base import StageContext
+from .distillation import DistillationConfig, DistillationStage
 
 if TYPE_CHECKING:
     from ..planning import Plan, Work
@@ -16,48 +17,28 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class RecoverConfig(StageConfig):
+class RecoverConfig(DistillationConfig):
     """Settings of the stage."""
 
     features_epochs: float = Field(5.0, ge=0, description="epochs of hidden-state distillation alone, first")
     features_learning_rate: float = Field(3e-5, gt=0, description="learning rate of those epochs")
-    epochs: float = Field(3.0, ge=0, description="epochs of all that is weighted below, after them")
+    epochs: float = Field(3.0, ge=0, description="epochs of all that has a weight, after them")
     learning_rate: float = Field(2e-5, gt=0, description="learning rate of these epochs")
-    features: float = Field(1.0, ge=0, description="weight of the hidden states' mean squared error (Eq. 5)")
-    predictions: float = Field(
-        1.0, ge=0, description="weight of the soft cross-entropy, exit by exit (Eq. 4)"
-    )
-    ground_truth: float = Field(0.0, ge=0, description="weight of the cross-entropy with the labels")
-    temperature: float = Field(1.0, gt=0, description="divides the logits of both in the soft cross-entropy")
-    gradient_equilibrium: bool = Field(True, description="balance the exits' gradients (Eq. 3)")
-    dropout: float | None = Field(
-        None,
-        ge=0,
-        lt=1,
-        description="the student's dropout while it is taught; its own when omitted",
-    )
-    teacher: Literal["assistant", "original"] = Field("assistant", description="who teaches")
-    cache: Literal["auto", "on", "off"] = Field(
-        "auto",
-        description="keep the teacher's answers to all training examples on disk, so that it runs once; "
-        "auto: where the disk has room",
-    )
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> RecoverConfig:
-        if self.epochs and not (self.features or self.predictions or self.ground_truth):
-            raise ValueError("features, predictions and ground_truth are all 0: nothing is left to learn")
+        if self.epochs:
+            self.require_losses()
         if not self.epochs and not self.features_epochs:
             raise ValueError("features_epochs and epochs are both 0: leave the stage out of stages instead")
         return self
 
 
 @register("recover")
-class Recover(Stage):
+class Recover(DistillationStage):
     """Distil the assistant into the slender model: hidden states first, then predictions too."""
 
     Config = RecoverConfig
-    needs = ("model", "assistant")
     config: RecoverConfig
 
     def plan(self, plan: Plan) -> list[Work]:
@@ -74,7 +55,7 @@ class Recover(Stage):
     def run(self, context: StageContext) -> None:
         """Train features alone, then everything; keep the best by the mean score over exits."""
         from .training.fit import Fitter
-        from .training.objectives import Objective, features, predictions, truth
+        from .training.objectives import Objective, features
         from .training.teaching import teacher_of
 
         config = self.config
@@ -107,14 +88,7 @@ class Recover(Stage):
         if config.epochs:
             result = fitter.fit(
                 model,
-                Objective(
-                    [
-                        features(config.features),
-                        predictions(config.predictions, config.temperature),
-                        truth(config.ground_truth),
-                    ],
-                    teacher,
-                ),
+                config.objective(teacher),
                 phase="predictions",
                 learning_rate=config.learning_rate,
                 epochs=config.epochs,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from .. import console
 from ..errors import BudgetError
 from . import register
-from .base import Stage, StageConfig, StageContext
+from .base import StageConfig, StageContext
+from .distillation import DistillationConfig, DistillationStage
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from ..exits import MultiExitForSequenceClassification
     from ..groups import Group
     from ..planning import Plan, Work
+    from ..pruner import Pruner
     from .training.fit import Fitter
+    from .training.objectives import Objective
 
 logger = logging.getLogger(__name__)
 Size = int | list[int]
@@ -43,8 +46,21 @@ class ImportanceConfig(StageConfig):
             raise ValueError("predictions and ground_truth are both 0: the exits would have no loss")
         return self
 
+    def objective(self, teacher: Teacher, temperature: float) -> Objective:
+        """The loss; ``per_exit`` of it is what a scorer takes."""
+        from .training.objectives import Objective, features, predictions, truth
 
-class SlenderizeConfig(StageConfig):
+        return Objective(
+            [
+                predictions(self.predictions, temperature),
+                truth(self.ground_truth),
+                features(self.features),
+            ],
+            teacher,
+        )
+
+
+class SlenderizeConfig(DistillationConfig):
     """Settings of the stage."""
 
     heads: Size | None = Field(
@@ -82,25 +98,6 @@ class SlenderizeConfig(StageConfig):
     learning_rate_growth: float = Field(
         1.12, gt=0, description="factor of the learning rate from interval to interval"
     )
-    features: float = Field(1.0, ge=0, description="weight of the hidden states' mean squared error (Eq. 5)")
-    predictions: float = Field(
-        1.0, ge=0, description="weight of the soft cross-entropy, exit by exit (Eq. 4)"
-    )
-    ground_truth: float = Field(0.0, ge=0, description="weight of the cross-entropy with the labels")
-    temperature: float = Field(1.0, gt=0, description="divides the logits of both in the soft cross-entropy")
-    gradient_equilibrium: bool = Field(True, description="balance the exits' gradients (Eq. 3) in training")
-    dropout: float | None = Field(
-        None,
-        ge=0,
-        lt=1,
-        description="the student's dropout while it is taught; its own when omitted",
-    )
-    teacher: Literal["assistant", "original"] = Field("assistant", description="who teaches")
-    cache: Literal["auto", "on", "off"] = Field(
-        "auto",
-        description="keep the teacher's answers to all training examples on disk, so that it runs once; "
-        "auto: where the disk has room",
-    )
 
     @field_validator("heads", "neurons", "rank")
     @classmethod
@@ -127,8 +124,8 @@ class SlenderizeConfig(StageConfig):
             raise ValueError(f"budget is given together with {', '.join(sizes)}: keep one")
         if self.budget is None and not sizes:
             raise ValueError("nothing says how small: give heads, neurons and rank, or a budget")
-        if self.interval_epochs and not (self.features or self.predictions or self.ground_truth):
-            raise ValueError("features, predictions and ground_truth are all 0: nothing is left to learn")
+        if self.interval_epochs:
+            self.require_losses()
         return self
 
     def sizes(self) -> dict[str, Size]:
@@ -163,11 +160,10 @@ class SlenderizeConfig(StageConfig):
 
 
 @register("slenderize")
-class Slenderize(Stage):
+class Slenderize(DistillationStage):
     """Remove heads, neurons and embedding ranks step by step, with distillation between the steps."""
 
     Config = SlenderizeConfig
-    needs = ("model", "assistant")
     config: SlenderizeConfig
 
     def plan(self, plan: Plan) -> list[Work]:
@@ -226,51 +222,12 @@ class Slenderize(Stage):
         """One step: the slimmed, trained model and what the next step must know."""
         from transformers import set_seed
 
-        from ..pruner import Pruner
-        from .training.objectives import Objective, features, predictions, truth
-
         config, step = self.config, before["step"] + 1
         set_seed(context.seed("step", step) % 2**32)
-        pruner = Pruner(
-            model,
-            granularities=config.granularity_names(),
-            scorer=config.scorer,
-            budget=config.make_budget(),
-            scheduler=config.scheduler,
-            steps=before["of"],
-            state=before["pruner"],
-        )
-        weights = config.importance
-        importance = Objective(
-            [
-                predictions(weights.predictions, config.temperature),
-                truth(weights.ground_truth),
-                features(weights.features),
-            ],
-            teacher,
-        )
-        pruner.score(fitter.batches(config.score_batches, f"score {step}"), importance.per_exit)
-        kept = pruner.step()
-        sizes = {group.name: group.size for group in pruner.groups}
-        context.metrics.log(
-            context.key,
-            "sizes",
-            step=step,
-            sizes=sizes,
-            kept={name: keep.tolist() for name, keep in kept.items()},
-        )
-        logger.info("kept %s", described(pruner.groups))
-        fraction = config.features_fraction if config.features else 0.0
+        pruner = self._slim(context, fitter, teacher, model, before)
         result = fitter.fit(
             model,
-            Objective(
-                [
-                    features(config.features),
-                    predictions(config.predictions, config.temperature, since=fraction),
-                    truth(config.ground_truth, since=fraction),
-                ],
-                teacher,
-            ),
+            config.objective(teacher, since=config.features_fraction if config.features else 0.0),
             phase=f"step-{step:03d}",
             learning_rate=config.learning_rate * config.learning_rate_growth ** (step - 1),
             epochs=config.interval_epochs,
@@ -288,6 +245,40 @@ class Slenderize(Stage):
             "pruner": pruner.state_dict(),
             "score": scores["score"],
         }
+
+    def _slim(
+        self,
+        context: StageContext,
+        fitter: Fitter,
+        teacher: Teacher,
+        model: MultiExitForSequenceClassification,
+        before: dict[str, Any],
+    ) -> Pruner:
+        """Score the model's units and remove a step's share of them; the pruner, to go on from."""
+        from ..pruner import Pruner
+
+        config, step = self.config, before["step"] + 1
+        pruner = Pruner(
+            model,
+            granularities=config.granularity_names(),
+            scorer=config.scorer,
+            budget=config.make_budget(),
+            scheduler=config.scheduler,
+            steps=before["of"],
+            state=before["pruner"],
+        )
+        loss = config.importance.objective(teacher, config.temperature).per_exit
+        pruner.score(fitter.batches(config.score_batches, f"score {step}"), loss)
+        kept = pruner.step()
+        context.metrics.log(
+            context.key,
+            "sizes",
+            step=step,
+            sizes={group.name: group.size for group in pruner.groups},
+            kept={name: keep.tolist() for name, keep in kept.items()},
+        )
+        logger.info("kept %s", described(pruner.groups))
+        return pruner
 
 
 def described(groups: Sequence[Group]) -> str:

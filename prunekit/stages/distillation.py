@@ -1,0 +1,74 @@
+"""What the stages have in common in which a model learns from one of the same depth and width."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from .base import Stage, StageConfig
+
+if TYPE_CHECKING:
+    from ..distill import Teacher
+    from ..recipes import Recipe
+    from .training.objectives import Objective
+
+
+class DistillationConfig(StageConfig):
+    """Who teaches, and what is learned."""
+
+    teacher: Literal["assistant", "original"] = Field(
+        "assistant",
+        description="who teaches; the original has one exit, whose prediction it teaches every exit",
+    )
+    features: float = Field(1.0, ge=0, description="weight of the hidden states' mean squared error (Eq. 5)")
+    predictions: float = Field(
+        1.0, ge=0, description="weight of the soft cross-entropy, exit by exit (Eq. 4)"
+    )
+    ground_truth: float = Field(0.0, ge=0, description="weight of the cross-entropy with the labels")
+    temperature: float = Field(1.0, gt=0, description="divides the logits of both in the soft cross-entropy")
+    gradient_equilibrium: bool = Field(True, description="balance the exits' gradients (Eq. 3) in training")
+    dropout: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="the student's dropout while it is taught; its own when omitted",
+    )
+    cache: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="keep the teacher's answers to all training examples on disk, so that it runs once; "
+        "auto: where the disk has room",
+    )
+
+    def require_losses(self) -> None:
+        """Raise ``ValueError`` if no loss has a weight."""
+        if not (self.features or self.predictions or self.ground_truth):
+            raise ValueError("features, predictions and ground_truth are all 0: nothing is left to learn")
+
+    def objective(self, teacher: Teacher, since: float = 0.0) -> Objective:
+        """All that is weighted; predictions and labels count from a part of the training run on."""
+        from .training.objectives import Objective, features, predictions, truth
+
+        return Objective(
+            [
+                features(self.features),
+                predictions(self.predictions, self.temperature, since=since),
+                truth(self.ground_truth, since=since),
+            ],
+            teacher,
+        )
+
+
+class DistillationStage(Stage):
+    """A stage whose model learns from the assistant, or from the original where there is no assistant."""
+
+    needs = ("model", "assistant")
+    config: DistillationConfig
+
+    def __init__(self, config: DistillationConfig) -> None:
+        super().__init__(config)
+        self.needs = ("model", config.teacher)
+
+    def inputs(self, recipe: Recipe, key: str) -> dict[str, Any]:
+        """Without the recipe's exits: the model has its own."""
+        return {**super().inputs(recipe, key), "exits": None}
