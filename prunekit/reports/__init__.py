@@ -4,8 +4,10 @@ from .build import read_report, write_report
 from .card import model_card, write_card
 from .counting import Counts, count
 from .curve import curve_svg
-from .evaluation import Evaluation, ExitCosts, ExitOutputs, choose_policy, evaluate_exits
+from .evaluation import choose_policy, evaluate_exits, exits_taken
 from .figures import exit_costs, model_figures
+from .outputs import ExitOutputs, read_outputs, save_outputs
+from .points import Evaluation, ExitCosts, OperatingPoint
 from .schema import LayerSizes, ModelFigures, PartCost, RunReport, StageRecord, SystemReport
 from .words import summary_sentence
 
@@ -16,6 +18,7 @@ __all__ = [
     "ExitOutputs",
     "LayerSizes",
     "ModelFigures",
+    "OperatingPoint",
     "PartCost",
     "RunReport",
     "StageRecord",
@@ -25,9 +28,12 @@ __all__ = [
     "curve_svg",
     "evaluate_exits",
     "exit_costs",
+    "exits_taken",
     "model_card",
     "model_figures",
+    "read_outputs",
     "read_report",
+    "save_outputs",
     "summary_sentence",
     "write_card",
     "write_report",

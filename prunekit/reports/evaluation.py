@@ -7,176 +7,23 @@ for another threshold.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from ..exits.policies import registry as policies
+from .outputs import ExitOutputs, Floats, Integers
+from .points import DenseScores, EarlyError, Evaluation, ExitCosts, OperatingPoint, Policy, Subset
 
-Integers = npt.NDArray[np.int64]
 Score = Callable[[Integers, Integers], Mapping[str, float]]
-Policy = dict[str, Any]
 
 EARLY_ERRORS_SHOWN = 50
 TEXT_SHOWN = 500
 
 
-@dataclass(frozen=True)
-class ExitOutputs:
-    """What every exit of a model said about every example of a split.
-
-    Args:
-        logits: float ``[E, N, C]``.
-        labels: int64 ``[N]``.
-        lengths: unpadded tokens, special ones included, int64 ``[N]``.
-        exit_layers: 1-based layer of each exit, ascending, ``[E]``.
-        texts: what to show of each example, ``[N]``.
-        difficulty: the task's tag of each example, ``[N]``.
-        difficulties: the tags from easy to hard; else they are sorted by name.
-    """
-
-    logits: npt.NDArray[np.floating[Any]]
-    labels: Integers
-    lengths: Integers
-    exit_layers: Sequence[int]
-    texts: Sequence[str] | None = None
-    difficulty: Sequence[str] | None = None
-    difficulties: Sequence[str] | None = None
-
-    def __post_init__(self) -> None:
-        exits, examples = self.logits.shape[:2]
-        if self.logits.ndim != 3 or exits != len(self.exit_layers) or examples == 0:
-            raise ValueError(
-                f"logits {self.logits.shape} are not [{len(self.exit_layers)} exits, examples, classes]"
-            )
-        for name in ("labels", "lengths", "texts", "difficulty"):
-            value = getattr(self, name)
-            if value is not None and len(value) != examples:
-                raise ValueError(f"{len(value)} {name} for {examples} examples")
-        if not np.isfinite(self.logits).all():
-            raise ValueError("logits hold values that are not finite")
-
-
-@dataclass(frozen=True)
-class ExitCosts:
-    """Multiply-adds up to and including each exit, and of the dense model.
-
-    Args:
-        exits: at ``sequence_length`` tokens, int64 ``[E]``.
-        exits_real: at each example's unpadded length, int64 ``[N, E]``.
-        dense: of the dense single-exit model at ``sequence_length``.
-        dense_real: of the dense model at each example's unpadded length, int64 ``[N]``.
-    """
-
-    exits: Integers
-    exits_real: Integers
-    dense: int
-    dense_real: Integers
-    sequence_length: int = 128
-
-
-@dataclass(frozen=True)
-class Subset:
-    """Figures of a part of the examples under one policy."""
-
-    examples: int
-    scores: dict[str, float]
-    mean_exit_layer: float
-    macs: float
-    macs_real: float
-    speedup: float
-    speedup_real: float
-
-
-@dataclass(frozen=True)
-class OperatingPoint:
-    """What one exit policy gives.
-
-    Attributes:
-        policy: e.g. ``{"name": "entropy", "threshold": 0.3}``; ``None``: nobody leaves before the last exit.
-        all: figures over all examples.
-        short: over those shorter than the median unpadded length (the paper's simple examples, Table 3).
-        by_difficulty: over those of each difficulty tag.
-        exit_shares: share of the examples that leave at each exit, ``[E]``.
-        kept: main score over the dense model's.
-    """
-
-    policy: Policy | None
-    all: Subset
-    short: Subset | None
-    by_difficulty: dict[str, Subset]
-    exit_shares: list[float]
-    kept: float | None
-
-    @property
-    def label(self) -> str:
-        """The policy in words, e.g. ``entropy 0.3``."""
-        if self.policy is None:
-            return "all layers"
-        settings = {key: value for key, value in self.policy.items() if key != "name"}
-        if len(settings) == 1:
-            return f"{self.policy['name']} {next(iter(settings.values()))}"
-        return ", ".join([str(self.policy["name"]), *(f"{k} {v}" for k, v in settings.items())])
-
-
-@dataclass(frozen=True)
-class EarlyError:
-    """An example that left before the last exit with a wrong answer."""
-
-    text: str
-    label: int
-    predicted: int
-    confidence: float
-    exit_layer: int
-    last_exit_says: int
-    length: int
-    difficulty: str | None
-
-
-@dataclass(frozen=True)
-class DenseScores:
-    """The dense single-exit model on the same examples."""
-
-    scores: dict[str, float] | None
-    short_scores: dict[str, float] | None
-    macs: int
-    macs_real: float
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """A multi-exit model on one split, under every policy of a sweep.
-
-    Attributes:
-        metrics: names, the main one first.
-        exit_scores: each exit used alone for all examples, ``[E]``.
-        exit_macs: multiply-adds up to and including each exit at ``sequence_length``, ``[E]``.
-        points: one for each policy, in the order given.
-        all_layers: every example at the last exit, having paid for every exit on the way.
-        chosen: the point of the policy that was chosen, elsewhere than on this split.
-        early_errors: under the chosen policy, the surest first, at most 50 of ``early_error_count``.
-    """
-
-    split: str
-    examples: int
-    metrics: list[str]
-    sequence_length: int
-    median_length: float
-    exit_layers: list[int]
-    exit_scores: list[dict[str, float]]
-    exit_macs: list[int]
-    dense: DenseScores
-    all_layers: OperatingPoint
-    points: list[OperatingPoint]
-    chosen: OperatingPoint | None = None
-    early_errors: list[EarlyError] = field(default_factory=list)
-    early_error_count: int = 0
-
-
-def exits_taken(logits: npt.NDArray[np.floating[Any]], policy: Policy | None) -> Integers:
+def exits_taken(logits: Floats, policy: Policy | None) -> Integers:
     """Index of the exit each example takes: int64 ``[N]`` for logits ``[E, N, C]``."""
     if policy is None:
         return np.full(logits.shape[1], logits.shape[0] - 1, dtype=np.int64)
@@ -201,12 +48,15 @@ def evaluate_exits(
         policies: e.g. ``[{"name": "entropy", "threshold": 0.3}, ...]``.
         costs: what leaving at each exit costs.
         score: ``score(labels, predictions)`` gives every metric, the main one first.
-        dense_predictions: labels the dense model predicts for the same examples, int64 ``[N]``.
+        dense_predictions: labels the dense model predicts for the same examples, int64 ``[N]``; default:
+            those of the outputs.
         chosen: the policy chosen on other data (see :func:`choose_policy`); its early errors are listed.
     """
     predictions: Integers = outputs.logits.argmax(axis=2)
     labels = np.asarray(outputs.labels)
     short = _short(outputs.lengths)
+    if dense_predictions is None:
+        dense_predictions = outputs.dense_predictions
     dense = _dense(labels, dense_predictions, short, costs, score)
     view = _View(outputs, predictions, labels, short, costs, score, dense)
     exit_scores = [dict(score(labels, row)) for row in predictions]

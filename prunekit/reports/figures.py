@@ -8,7 +8,7 @@ from torch import nn
 
 from ..architectures import ModelShape, shape_of
 from ..costs import exit_macs, layer_costs, module_costs, parameter_costs, total_cost
-from .evaluation import ExitCosts
+from .points import ExitCosts
 from .schema import LayerSizes, ModelFigures, PartCost
 
 EMBEDDINGS = ("word embeddings", "other embeddings")

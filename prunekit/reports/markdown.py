@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .evaluation import OperatingPoint
+from .points import OperatingPoint
 from .schema import RunReport, SystemReport
 from .words import (
     chosen_point,

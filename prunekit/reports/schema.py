@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..errors import RunError
 from ..files import plain
-from .evaluation import Evaluation
+from .points import Evaluation
 
 SCHEMA_VERSION = 1
 

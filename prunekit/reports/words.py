@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .evaluation import OperatingPoint
+from .points import OperatingPoint
 from .schema import RunReport, SystemReport
 
 

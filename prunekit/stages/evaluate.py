@@ -13,14 +13,11 @@ from pydantic import Field, model_validator
 from ..errors import RecipeError
 from . import register
 from .base import Stage, StageConfig, StageContext, save_model
+from .outputs import FOLDER, model_outputs
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from ..planning import Plan, Work
-    from ..reports import Evaluation, ExitOutputs, RunReport, StageRecord
-    from .training.fit import Fitter
+    from ..reports import Evaluation, RunReport, StageRecord
 
 logger = logging.getLogger(__name__)
 # Shares of the largest entropy, ln C: even steps, finer where confident predictions lie.
@@ -105,14 +102,12 @@ class Evaluate(Stage):
             write_card,
             write_report,
         )
-        from .training.fit import Fitter
 
         config, length = self.config, self.config.sequence_length
-        fitter = Fitter(context)
         model, dense = context.load("model"), context.load("original")
-        validation = self._evaluation(context, fitter, model, dense, "validation", None)
+        validation = self._evaluation(context, model, dense, "validation", None)
         policy = choose_policy(validation, config.max_drop)
-        evaluation = self._evaluation(context, fitter, model, dense, "test", policy)
+        evaluation = self._evaluation(context, model, dense, "test", policy)
         # The reported costs are those of the folder, so the figures are taken from the models as they are.
         figures: ModelFigures = model_figures(model, context.recipe.name, length, shape_of(dense.backbone))
         system = SystemReport(
@@ -138,25 +133,26 @@ class Evaluate(Stage):
     def _evaluation(
         self,
         context: StageContext,
-        fitter: Fitter,
         model: Any,
         dense: Any,
         split: str,
         chosen: dict[str, Any] | None,
     ) -> Evaluation:
-        from ..data import score
-        from ..reports import evaluate_exits, exit_costs
+        from ..data import collator, score
+        from ..reports import evaluate_exits, exit_costs, save_outputs
 
         task = context.task.task
-        logits, said = (fitter.exit_logits(m, split) for m in (model, dense))
-        outputs = _outputs(context, split, logits, list(model.config.exit_layers))
+        outputs = model_outputs(
+            model, dense, context.task, split, collator(context.tokenizer), context.training.eval_batch_size
+        )
+        if context.metrics.writes:
+            save_outputs(context.run_folder / FOLDER, split, outputs)
         return evaluate_exits(
             outputs,
             self.config.sweep(len(task.label_names)),
             exit_costs(model, dense, outputs.lengths, self.config.sequence_length),
             lambda true, predicted: score(task.metrics, true, predicted),
             split=split,
-            dense_predictions=said[-1].argmax(axis=1),
             chosen=chosen,
         )
 
@@ -186,27 +182,6 @@ class Evaluate(Stage):
             task_note=f"{len(task.train)} training, {len(task.validation)} validation and "
             f"{len(task.test)} test examples; thresholds are chosen on the validation examples",
         )
-
-
-def _outputs(
-    context: StageContext, split: str, logits: npt.NDArray[np.float32], layers: list[int]
-) -> ExitOutputs:
-    from ..data.reviews_grammar import KINDS
-    from ..reports import ExitOutputs
-
-    data = context.task.task.splits[split]
-    texts = list(data["text"])
-    if "text_pair" in data.column_names:
-        texts = [f"{first} | {second}" for first, second in zip(texts, data["text_pair"], strict=True)]
-    return ExitOutputs(
-        logits=logits,
-        labels=data.with_format("numpy")["label"][:],
-        lengths=context.task.lengths(split),
-        exit_layers=layers,
-        texts=texts,
-        difficulty=list(data["difficulty"]) if "difficulty" in data.column_names else None,
-        difficulties=list(KINDS),
-    )
 
 
 def _stage_records(context: StageContext) -> list[StageRecord]:

@@ -1,0 +1,108 @@
+"""What the exits of a run's model say about a split: computed, or read from a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import RunError
+from .base import load_model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..data import EncodedTask
+    from ..exits import MultiExitForSequenceClassification
+    from ..reports import ExitOutputs
+
+FOLDER = "outputs"
+
+
+def outputs_of(run_folder: Path, split: str) -> ExitOutputs:
+    """What every exit of a finished run's model said about a split, e.g. ``"test"``.
+
+    Read from the run's ``outputs/``; where they are not there, as in runs of earlier versions, they are
+    computed from its model and recipe, and nothing is written.
+
+    Raises:
+        RunError: no finished run.
+        DataError: the recipe's data cannot be read any more, or has no such split.
+    """
+    from ..reports import read_outputs
+
+    folder = run_folder / FOLDER
+    if (folder / f"{split}.safetensors").is_file():
+        return read_outputs(folder, split)
+    if not (run_folder / "done.json").is_file() or not (run_folder / "model").is_dir():
+        raise RunError(f"{run_folder} is not a finished run", "give the folder of one, or apply its recipe")
+    return _computed(run_folder, split)
+
+
+def _computed(run_folder: Path, split: str) -> ExitOutputs:
+    from accelerate import PartialState
+    from transformers import AutoTokenizer
+
+    from ..data import collator, encode, load_task
+    from ..recipes import load_recipe
+
+    recipe = load_recipe(run_folder / "recipe.yaml")
+    tokenizer = AutoTokenizer.from_pretrained(run_folder / "model")
+    task = encode(load_task(recipe.data, recipe.seed), tokenizer, recipe.training.max_length)
+    device = PartialState().device
+    original = _original(run_folder, recipe.stages)
+    return model_outputs(
+        load_model(run_folder / "model", device),
+        None if original is None else load_model(original, device),
+        task,
+        split,
+        collator(tokenizer),
+        recipe.training.eval_batch_size,
+    )
+
+
+def _original(run_folder: Path, stages: list[str]) -> Path | None:
+    """Folder of the dense model, as the stages' ``done.json`` tell."""
+    folder = None
+    for number, key in enumerate(stages, 1):
+        done = run_folder / "stages" / f"{number}-{key}" / "done.json"
+        if done.is_file():
+            folder = json.loads(done.read_text("utf-8"))["models"].get("original", folder)
+    return None if folder is None else run_folder / folder
+
+
+def model_outputs(
+    model: MultiExitForSequenceClassification,
+    dense: MultiExitForSequenceClassification | None,
+    task: EncodedTask,
+    split: str,
+    collate: Callable[[Any], dict[str, Tensor]],
+    batch_size: int,
+) -> ExitOutputs:
+    """Compute what every exit of a model says about a split, and what the dense model predicts, in float32.
+
+    Args:
+        dense: its last exit predicts; ``None``: there is none.
+        collate: makes a batch of encoded examples.
+    """
+    from ..data.reviews_grammar import KINDS
+    from ..reports import ExitOutputs
+    from .training.batches import Rows
+    from .training.predict import exit_logits
+
+    data, lengths, rows = task.task.splits[split], task.lengths(split), Rows(task.splits[split])
+    texts = list(data["text"])
+    if "text_pair" in data.column_names:
+        texts = [f"{first} | {second}" for first, second in zip(texts, data["text_pair"], strict=True)]
+    said = None if dense is None else exit_logits(dense, rows, lengths, collate, batch_size)[-1]
+    return ExitOutputs(
+        logits=exit_logits(model, rows, lengths, collate, batch_size),
+        labels=data.with_format("numpy")["label"][:],
+        lengths=lengths,
+        exit_layers=list(model.config.exit_layers),
+        texts=texts,
+        difficulty=list(data["difficulty"]) if "difficulty" in data.column_names else None,
+        difficulties=list(KINDS) if "difficulty" in data.column_names else None,
+        dense_predictions=None if said is None else said.argmax(axis=1),
+    )
