@@ -69,6 +69,7 @@ class Plan:
         stages: what was planned so far.
         sizes_known: whether the model's sizes are settled before anything is scored.
         teacher_bytes: disk that a cached teacher takes, where a stage has one and the examples were read.
+        vocab_size: of the tokenizer, which decides the built-in encoder's embedding.
     """
 
     recipe: Recipe
@@ -79,6 +80,13 @@ class Plan:
     stages: list[PlannedStage] = field(default_factory=list)
     sizes_known: bool = True
     teacher_bytes: int | None = None
+    vocab_size: int | None = None
+
+    def start_anew(self) -> None:
+        """Go back to the recipe's backbone, as it is before the first stage."""
+        from .models import skeleton
+
+        self.model, self.sizes_known = skeleton(self.recipe.model, self.vocab_size), True
 
     def put_exits(self, exits: ExitsConfig) -> None:
         """Give the model other exits."""
@@ -156,7 +164,7 @@ def plan(recipe: Recipe, task: EncodedTask | None = None, vocab_size: int | None
     shape = shape_of(backbone)
     names = _label_names(recipe, task)
     original = model_figures(_published(recipe, vocab_size, names), "original")
-    planned = Plan(recipe, backbone, original, task, names)
+    planned = Plan(recipe, backbone, original, task, names, vocab_size=vocab_size)
     for key in recipe.stages:
         kind = recipe.stage_class(key)
         with located(recipe, key):

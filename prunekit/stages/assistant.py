@@ -96,17 +96,16 @@ class Assistant(Stage):
 def with_exits(
     model: MultiExitForSequenceClassification, exits: ExitsConfig, copy_last: bool
 ) -> MultiExitForSequenceClassification:
-    """The same backbone with other exits; the last one keeps what it has in common with the old one.
+    """The same backbone with other exits; one on a layer that had one keeps what the two have in common.
 
     Args:
-        model: single-exit; gives its backbone away.
+        model: gives its backbone away.
         exits: the layout.
-        copy_last: begin the new exits with the last one's weights; else they are drawn from torch's seed.
+        copy_last: begin the others with the last one's weights; else they are drawn from torch's seed.
     """
     from ..exits import MultiExitForSequenceClassification
 
-    config = model.config
-    names = config.id2label or {}
+    names = model.config.id2label or {}
     new = MultiExitForSequenceClassification.from_backbone(
         model.backbone,
         exit_layers=exits.layers,
@@ -115,11 +114,11 @@ def with_exits(
         dropout=exits.dropout,
         label_names=list(names.values()),
     )
-    last = model.exits[-1].state_dict()
+    old = dict(zip(model.config.exit_layers, model.exits, strict=True))
     for layer, head in zip(new.config.exit_layers, new.exits, strict=True):
-        if copy_last or layer == config.exit_layers[-1]:
+        source = old.get(layer, model.exits[-1] if copy_last else None)
+        if source is not None:
             # A pooler or a learned pooling that only one of the two has is left out, or begins afresh.
-            head.load_state_dict(
-                head.state_dict() | {k: v for k, v in last.items() if k in head.state_dict()}
-            )
+            own = head.state_dict()
+            head.load_state_dict(own | {k: v for k, v in source.state_dict().items() if k in own})
     return new

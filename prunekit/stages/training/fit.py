@@ -6,7 +6,7 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +23,7 @@ from ... import console
 from ...data import collator, score
 from ...exits import MultiExitForSequenceClassification
 from ...exits import gradient_equilibrium as equilibrium
+from ...modes import frozen
 from ..base import StageContext
 from ..config import autocast_dtype
 from . import checkpoints
@@ -127,6 +128,7 @@ class Fitter:
         select_best: bool = True,
         gradient_equilibrium: bool = False,
         dropout: float | None = None,
+        fixed: Sequence[nn.Module] = (),
     ) -> FitResult:
         """Train a model in place; it is left in evaluation mode.
 
@@ -140,6 +142,7 @@ class Fitter:
                 exits, else keep the last.
             gradient_equilibrium: balance the exits' gradients (Eq. 3).
             dropout: of all dropout layers during this training; ``None``: each as the model has it.
+            fixed: modules of the model that are not trained, and run without dropout.
 
         Raises:
             TrainingError: a loss is not finite.
@@ -159,6 +162,7 @@ class Fitter:
         with (
             equilibrium(model, gradient_equilibrium),
             dropout_of(model, dropout),
+            frozen(fixed),
             console.progress(phase, steps, done) as bar,
         ):
             trainer = self._trainer(model, objective, folder, phase, learning_rate, steps, select_best, bar)

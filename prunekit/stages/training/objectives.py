@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from ...distill import Teacher, TeacherOutput, feature_loss, model_inputs, predi
 from ...exits import MultiExitOutput
 
 Batch = Mapping[str, Any]
+ExitWeights = Literal["equal", "layer"]
 TermLoss = Callable[[MultiExitOutput, TeacherOutput | None, Batch], Tensor]
 
 
@@ -39,11 +40,22 @@ class Term:
     since: float = 0.0
 
 
-def truth(weight: float = 1.0, since: float = 0.0) -> Term:
-    """Cross-entropy of every exit with the labels."""
+def truth(weight: float = 1.0, since: float = 0.0, exit_weights: ExitWeights = "equal") -> Term:
+    """Cross-entropy of every exit with the labels.
+
+    Args:
+        weight: of the term.
+        since: see :class:`Term`.
+        exit_weights: ``"equal"``: the sum over the exits; ``"layer"``: ``sum i * L_i / sum i``, i the exit's
+            place from 1 (Zhou et al., "BERT Loses Patience", NeurIPS 2020).
+    """
 
     def loss(output: MultiExitOutput, _: TeacherOutput | None, batch: Batch) -> Tensor:
-        return truth_loss(_logits(output), batch["labels"], "none")
+        losses = truth_loss(_logits(output), batch["labels"], "none")
+        if exit_weights == "equal":
+            return losses
+        places = torch.arange(1, len(losses) + 1, device=losses.device, dtype=losses.dtype)
+        return losses * places / places.sum()
 
     return Term("ground truth", loss, weight, since=since)
 
@@ -72,6 +84,15 @@ def features(weight: float = 1.0, since: float = 0.0) -> Term:
         return feature_loss(output.hidden_states, taught.hidden_states, batch["attention_mask"], "none")
 
     return Term("features", loss, weight, unit="layer", first=0, teacher=True, states=True, since=since)
+
+
+def but_last(term: Term) -> Term:
+    """A term that is counted by exit, without the last exit's part."""
+
+    def loss(output: MultiExitOutput, taught: TeacherOutput | None, batch: Batch) -> Tensor:
+        return term.loss(output, taught, batch)[:-1]
+
+    return replace(term, loss=loss)
 
 
 def _logits(output: MultiExitOutput) -> Tensor:
