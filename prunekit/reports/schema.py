@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..errors import RunError
 from ..files import plain
+from .comparison.schema import Comparison
 from .points import Evaluation
 
 SCHEMA_VERSION = 1
@@ -117,6 +118,7 @@ class RunReport:
         versions: package -> version.
         machine: e.g. ``{"processor": ..., "threads": 2, "memory": ..., "accelerator": ...}``.
         seconds: wall time of the whole run.
+        comparison: with other systems, where the run was compared.
     """
 
     name: str
@@ -134,6 +136,7 @@ class RunReport:
     task_note: str = ""
     notes: list[str] = field(default_factory=list)
     license: str | None = None
+    comparison: Comparison | None = None
     created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     schema_version: int = SCHEMA_VERSION
 

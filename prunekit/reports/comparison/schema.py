@@ -1,0 +1,235 @@
+"""What a comparison is made of: plain values, written to ``report.json`` as they are.
+
+Scores are fractions (0.84, not 84 %), costs are multiply-adds of one example at the comparison's sequence
+length (FLOPs are two for each), and every list "for each seed" has the order of the row's ``seeds``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure over seeds.
+
+    Attributes:
+        mean: over ``values`` (of ratios such as a speedup: the ratio of the means, see the field).
+        std: sample standard deviation (over n - 1); ``None`` of a single value.
+        values: one for each seed.
+    """
+
+    mean: float
+    std: float | None
+    values: list[float]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A system's score against the budget, on the grid of budgets all systems of a task share.
+
+    At a budget a system uses, of its policies that cost no more, the one with the best score on the examples
+    policies are picked on (``ComparedTask.picked_on``); drawn is its score on the reported examples.
+
+    Attributes:
+        macs: budgets in mean multiply-adds an example, ascending; the same list in every row of a task.
+        mean: over seeds; ``None`` below the cheapest exit of any seed (there a system cannot answer).
+        low, high: smallest and largest over seeds; of one seed: 95 % bootstrap interval over examples.
+        frontier: nobody's mean is higher at this budget.
+    """
+
+    macs: list[float]
+    mean: list[float | None]
+    low: list[float | None]
+    high: list[float | None]
+    frontier: list[bool]
+
+
+@dataclass(frozen=True)
+class PolicyPoint:
+    """One policy of a system's sweep: mean over seeds of what it costs and scores (main metric).
+
+    Attributes:
+        label: e.g. ``entropy 0.3``; ``all layers``.
+        frontier: no point of any system costs no more and scores no less, and is better in one of the two.
+    """
+
+    label: str
+    macs: float
+    score: float
+    frontier: bool = False
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """One system on one task.
+
+    Attributes:
+        system: ``ComparedSystem.name``.
+        policies: the chosen policy in words, for each seed.
+        scores: metric -> score under the chosen policy.
+        kept: main score over that of the same seed's dense model; ``None`` where no dense model was scored.
+        macs: mean cost of an example under the chosen policy.
+        speedup: the dense model's cost over ``macs``; its ``mean`` is the dense cost over the mean cost.
+        all_layers: main score where nobody leaves early.
+        short_scores, short_macs, short_speedup: the same over examples shorter than the median (the paper's
+            simple instances), under the same policy; ``None`` where there are none.
+        area: area under the score-FLOPs curve, see :mod:`prunekit.reports.comparison.curves`.
+        points: every distinct policy, from the cheapest.
+        exit_layers, exit_scores, exit_macs: layer of each exit, its main score used alone for all examples,
+            and the cost up to and including it.
+        exit_shares: share of the examples that leave at each exit under the chosen policy, mean over seeds.
+    """
+
+    system: str
+    seeds: list[int]
+    policies: list[str]
+    scores: dict[str, Spread]
+    kept: Spread | None
+    macs: Spread
+    speedup: Spread
+    all_layers: Spread
+    short_scores: dict[str, Spread] | None
+    short_macs: Spread | None
+    short_speedup: Spread | None
+    area: Spread
+    curve: Curve
+    points: list[PolicyPoint]
+    exit_layers: list[int]
+    exit_scores: list[Spread]
+    exit_macs: list[int]
+    exit_shares: list[float]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better the first system is than the second, by the main metric: a paired bootstrap.
+
+    Attributes:
+        first, second: names of systems.
+        at: ``chosen``: scores under the chosen policies; ``area``: areas under the score-FLOPs curves.
+        mean: first minus second on the reported examples, a fraction.
+        low, high: 95 % interval.
+        p: two-sided; chance of so large a difference where there is none.
+        real: the interval does not hold 0.
+        seeds: those both systems have; the comparison is over them.
+    """
+
+    first: str
+    second: str
+    at: Literal["chosen", "area"]
+    mean: float
+    low: float
+    high: float
+    p: float
+    real: bool
+    seeds: list[int]
+
+
+@dataclass(frozen=True)
+class CurveOrder:
+    """Whether the first system's mean curve lies above the second's.
+
+    Compared is at every budget from the cheaper one's first exit to ``ComparedTask.budget``, not on a grid.
+
+    Attributes:
+        always: nowhere below, and somewhere above.
+        below: ranges of budgets ``[from, to]`` in multiply-adds where the first is strictly below.
+        above_share: share of those budgets (by width) where the first is strictly above.
+    """
+
+    first: str
+    second: str
+    always: bool
+    below: list[list[float]]
+    above_share: float
+
+
+@dataclass(frozen=True)
+class ComparedTask:
+    """One task: the dense model, and a row for each system.
+
+    Attributes:
+        metric: the main one, first of ``metrics``.
+        examples: reported; ``median_length`` is theirs in tokens, "short" means shorter.
+        seeds: of any system, ascending.
+        dense: metric -> score of the dense model, for each seed; ``None`` where none was scored.
+        constant: main score of always answering the most frequent class.
+        budget: up to here areas are taken: the largest cost of all layers among the systems.
+        picked_on: where a curve's policies are picked: ``validation``, or ``test`` where a run has no
+            validation.
+        differences: of the subject against every other system, ``chosen`` and ``area``.
+        orders: the same for the curves.
+    """
+
+    task: str
+    metric: str
+    metrics: list[str]
+    examples: int
+    median_length: float
+    seeds: list[int]
+    dense: dict[str, Spread] | None
+    dense_short: dict[str, Spread] | None
+    constant: float
+    budget: float
+    picked_on: Literal["validation", "test"]
+    rows: list[TaskRow]
+    differences: list[Difference] = field(default_factory=list)
+    orders: list[CurveOrder] = field(default_factory=list)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ComparedSystem:
+    """What a system is, whatever the task; sizes are means over its runs.
+
+    Attributes:
+        name: unique key; ``label`` is shown.
+        backbone: where its weights come from, in words.
+        parameters_fewer, macs_fewer: the dense model's over the system's.
+        macs: through every layer and exit.
+        exits: 1-based layers with an exit.
+        steps: optimizer steps of a run, its dense model's included; ``None`` where not recorded.
+        seconds: wall time of a run, likewise.
+        tried: settings trained, the best on the validation examples kept; 1: no grid.
+        runs: folders of its runs, as given.
+    """
+
+    name: str
+    label: str
+    backbone: str
+    parameters: int
+    parameters_fewer: float
+    macs: int
+    macs_fewer: float
+    exits: list[int]
+    steps: Spread | None
+    seconds: Spread | None
+    tried: int
+    runs: list[str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Systems set against each other and against the dense model.
+
+    Attributes:
+        subject: name of the system the comparison is about; its row is the first.
+        resamples: of the bootstrap.
+        notes: what a reader must know to judge the figures.
+    """
+
+    dense_name: str
+    dense_parameters: int
+    dense_macs: int
+    subject: str
+    systems: list[ComparedSystem]
+    tasks: list[ComparedTask]
+    sequence_length: int
+    resamples: int
+    notes: list[str] = field(default_factory=list)
+
+    def system(self, name: str) -> ComparedSystem:
+        """The system of that name."""
+        return next(s for s in self.systems if s.name == name)
