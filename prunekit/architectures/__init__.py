@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from torch import nn
+from typing import cast
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from ..errors import UnsupportedModelError
 from ..registry import Registry
 from .base import Architecture, AttentionParts, FeedForwardParts, select_rows
 from .embedding import FactorizedEmbedding, singular_values, truncated_svd
+from .narrowing import Narrowing, even_layers
+from .narrowing import narrowed as _narrowed
 from .shape import LayerShape, ModelShape, apply_shape, read_shape
 
 registry: Registry[Architecture] = Registry("architecture", Architecture, "prunekit.architectures")
@@ -63,6 +68,12 @@ def reshape(model: nn.Module, shape: ModelShape) -> None:
     apply_shape(architecture_of(model), backbone_of(model), shape)
 
 
+def narrowed(model: PreTrainedModel, to: Narrowing) -> tuple[PreTrainedModel, Tensor]:
+    """A smaller copy of a model's backbone, and the hidden dimensions it kept: see :mod:`.narrowing`."""
+    backbone = cast("PreTrainedModel", backbone_of(model))
+    return _narrowed(architecture_of(model), backbone, to)
+
+
 __all__ = [
     "Architecture",
     "AttentionParts",
@@ -70,9 +81,12 @@ __all__ = [
     "FeedForwardParts",
     "LayerShape",
     "ModelShape",
+    "Narrowing",
     "architecture_of",
     "backbone_of",
+    "even_layers",
     "longest_input",
+    "narrowed",
     "register",
     "registry",
     "reshape",

@@ -8,6 +8,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from ..errors import UnsupportedModelError
+from ..groups import Slice
+from .embedding import FactorizedEmbedding
+
 Context = dict[str, Any]
 
 
@@ -90,6 +94,77 @@ class Architecture(ABC):
         """Drop all layers after the first ``num_layers``, in place."""
         del self.layers(backbone)[num_layers:]
         backbone.config.num_hidden_layers = num_layers
+
+    def residual_slices(self, backbone: nn.Module) -> list[Slice]:
+        """Every dimension of a parameter that is as wide as the hidden states, the whole backbone's.
+
+        Raises:
+            UnsupportedModelError: the family does not say.
+        """
+        raise UnsupportedModelError(
+            f"{type(self).__name__}'s hidden size cannot be narrowed: the adapter has no residual_slices",
+            "leave hidden_size out, or start from another checkpoint: name=...",
+        )
+
+    def resize(self, config: Any, hidden_size: int, num_attention_heads: int, num_layers: int) -> None:
+        """Write other sizes into a configuration, in place."""
+        config.hidden_size = hidden_size
+        config.num_attention_heads = num_attention_heads
+        config.num_hidden_layers = num_layers
+
+    def attention_scores(self, layer: nn.Module, hidden: Tensor) -> Tensor:
+        """Scores before the softmax and before the mask, ``Q K^T / sqrt(d)``: ``[B, A, T, T]``.
+
+        Args:
+            layer: one of :meth:`layers`.
+            hidden: what the layer is given, ``[B, T, H]``.
+
+        Raises:
+            UnsupportedModelError: the family does not say.
+        """
+        raise UnsupportedModelError(
+            f"{type(self).__name__}'s attention cannot be compared: the adapter has no attention_scores",
+            "set the weight of attention to 0",
+        )
+
+
+class PostNormEncoder(Architecture):
+    """BERT's kind: attention reads the hidden states as they are, and norms follow what is added to them."""
+
+    def residual_slices(self, backbone: Any) -> list[Slice]:
+        """Embeddings and norms, what attention and FFN read, and what they write."""
+        slices = table_slices(self.word_embeddings(backbone)[0])
+        for layer in self.layers(backbone):
+            attention, ffn = self.attention(layer), self.feed_forward(layer)
+            readers = (attention.query, attention.key, attention.value, *ffn.inputs)
+            slices += [Slice(reader, "weight", 1) for reader in readers]
+            for writer in (attention.output, ffn.output):
+                slices += [Slice(writer, name, 0) for name, _ in writer.named_parameters()]
+            slices += table_slices(layer)
+        return slices
+
+    def attention_scores(self, layer: nn.Module, hidden: Tensor) -> Tensor:
+        """From the layer's input alone, whichever way attention itself is computed."""
+        parts = self.attention(layer)
+        query, key = (
+            matrix(hidden).unflatten(-1, (-1, parts.head_dim)).transpose(1, 2)
+            for matrix in (parts.query, parts.key)
+        )
+        return query @ key.transpose(-1, -2) * parts.head_dim**-0.5
+
+
+def table_slices(module: nn.Module) -> list[Slice]:
+    """The hidden dimension in all look-up tables and norms of a module."""
+    slices: list[Slice] = []
+    factors = {part.embedding for part in module.modules() if isinstance(part, FactorizedEmbedding)}
+    for part in module.modules():
+        if isinstance(part, FactorizedEmbedding):
+            slices.append(Slice(part.projection, "weight", 0))
+        elif isinstance(part, nn.Embedding) and part not in factors:
+            slices.append(Slice(part, "weight", 1))
+        elif isinstance(part, nn.LayerNorm):
+            slices += [Slice(part, name, 0) for name, _ in part.named_parameters()]
+    return slices
 
 
 def select_rows(context: Context, rows: Tensor, batch_size: int) -> Context:

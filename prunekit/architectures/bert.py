@@ -7,12 +7,14 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 
+from ..errors import RecipeError
+from ..groups import Slice
 from . import register
-from .base import Architecture, AttentionParts, Context, FeedForwardParts
+from .base import AttentionParts, Context, FeedForwardParts, PostNormEncoder
 
 
 @register("bert")
-class Bert(Architecture):
+class Bert(PostNormEncoder):
     """BERT: post-norm encoder, learned positions, segment embeddings."""
 
     model_types: ClassVar[tuple[str, ...]] = ("bert",)
@@ -66,3 +68,25 @@ class Electra(Bert):
         hidden, context = super().embed(backbone, input_ids, attention_mask, token_type_ids)
         project = getattr(backbone, "embeddings_project", None)
         return (hidden if project is None else project(hidden)), context
+
+    def residual_slices(self, backbone: Any) -> list[Slice]:
+        project = getattr(backbone, "embeddings_project", None)
+        slices = super().residual_slices(backbone)
+        if project is None:
+            return slices
+        # What comes before the projection is as wide as the embedding.
+        before = set(backbone.embeddings.modules())
+        rest = [piece for piece in slices if piece.module not in before]
+        return [Slice(project, "weight", 0), Slice(project, "bias", 0), *rest]
+
+    def resize(self, config: Any, hidden_size: int, num_attention_heads: int, num_layers: int) -> None:
+        projected = config.embedding_size != config.hidden_size
+        if projected and hidden_size == config.embedding_size:
+            raise RecipeError(
+                f"narrowing.hidden_size: {hidden_size} is this ELECTRA's embedding size, for which it has no "
+                "projection",
+                "give a hidden_size that differs from it",
+            )
+        super().resize(config, hidden_size, num_attention_heads, num_layers)
+        if not projected:
+            config.embedding_size = hidden_size

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 
 from . import register
-from .base import Architecture, AttentionParts, Context, FeedForwardParts
+from .base import AttentionParts, Context, FeedForwardParts, PostNormEncoder
 
 
 @register("distilbert")
-class DistilBert(Architecture):
+class DistilBert(PostNormEncoder):
     """DistilBERT: BERT's layers under other names, no segment embeddings."""
 
     model_types: ClassVar[tuple[str, ...]] = ("distilbert",)
