@@ -62,7 +62,7 @@ class FinetuneConfig(StageConfig):
 
 @register("finetune")
 class Finetune(Stage):
-    """Fine-tune the backbone on the task: the dense original that all else is set against.
+    """Fine-tune on the labels: the dense original that all else is set against, or a model made before.
 
     From the backbone it gives the ``original``, unless it trains several exits and a stage before gave one:
     then that one stays. From a model that other stages made it goes on with this model; an exit on a layer
