@@ -48,8 +48,8 @@ _PACKAGES = (
 )
 _DONE = "done.json"
 _DESCRIPTION = {"recipe.yaml", "run.json"}
-# What names and describes a run does not decide its result.
-_FREE_KEYS = ("name", "description", "output")
+# What names and describes a run does not decide its result, and neither does what it is compared with.
+_FREE_KEYS = ("name", "description", "output", "compare")
 _MOST_DIFFERENCES = 12
 
 
@@ -175,9 +175,8 @@ class Run:
             )
         # A recipe refused before its first stage has nothing to lose: the mended one takes its place.
         self.resumed = bool(set(held) - _DESCRIPTION)
-        if self.resumed:
-            self._check_same_recipe()
-        else:
+        # A run is compared with what was asked for last.
+        if not self.resumed or self._compared_there() != self.recipe.resolved()["compare"]:
             write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
         if not (self.resumed and (self.folder / "run.json").is_file()):
             write_json(self.folder / "run.json", self._description())
@@ -193,9 +192,11 @@ class Run:
         self._release()
         self._take()
 
-    def _check_same_recipe(self) -> None:
+    def _compared_there(self) -> Any:
+        """What the recipe that is there compares with; in all that decides the run it must be this one."""
         file = self.folder / "recipe.yaml"
-        there = _flat(parse(file.read_text(encoding="utf-8"), str(file)).data)
+        data = parse(file.read_text(encoding="utf-8"), str(file)).data
+        there = _flat(data)
         here = _flat(self.recipe.resolved())
         differing = [
             key
@@ -203,7 +204,7 @@ class Run:
             if key.partition(".")[0] not in _FREE_KEYS and there.get(key, _ABSENT) != here.get(key, _ABSENT)
         ]
         if not differing:
-            return
+            return data.get("compare")
         lines = [
             f"  {key}: {there.get(key, _ABSENT)!r} there, {here.get(key, _ABSENT)!r} now"
             for key in differing[:_MOST_DIFFERENCES]

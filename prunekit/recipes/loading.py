@@ -11,10 +11,11 @@ from ..errors import RecipeError
 from .overrides import apply_overrides, merge
 from .schema import Recipe
 from .source import Location, Source, dump, parse
+from .tasks import complete_tasks, place_of, with_first_task
 from .validation import validate
 
-# A recipe's own name is its file's, not that of the recipe it extends.
-_NOT_INHERITED = ("name", "description")
+# A recipe's own name is its file's, not that of the recipe it extends; so is what it is compared with.
+_NOT_INHERITED = ("name", "description", "compare")
 
 
 def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
@@ -30,7 +31,7 @@ def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     file = find_recipe(path)
     source = apply_overrides(_read(file, ()), overrides)
     source.data.setdefault("name", file.stem)
-    return validate(source, _shown(file))
+    return _checked(source, _shown(file))
 
 
 def recipe_from_mapping(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
@@ -40,7 +41,42 @@ def recipe_from_mapping(data: Mapping[str, Any], overrides: Sequence[str] = ()) 
         RecipeError: naming the keys that are wrong.
     """
     source = apply_overrides(parse(dump(data), "recipe"), overrides)
-    return validate(source, "recipe")
+    return _checked(source, "recipe")
+
+
+def _checked(source: Source, origin: str) -> Recipe:
+    recipe = validate(with_first_task(source), origin)
+    if recipe.compare is not None:
+        for name, system in recipe.compare.systems.items():
+            if system.extends is not None:
+                place = place_of(recipe._marks, "compare", "systems", name, "extends")
+                system.extends = _settled(system.extends, place)
+        complete_tasks(recipe, source, origin)
+    return recipe
+
+
+def _settled(base: str, place: Location) -> str:
+    """What a system extends, in words that mean the same wherever the resolved recipe lies."""
+    # An override is about the folder one works in.
+    beside = Path(place.source) if place.line is not None else Path("override")
+    file = _base_file(beside, base, place)
+    shipped = shipped_recipes()
+    return file.stem if shipped.get(file.stem) == file else str(file.absolute())
+
+
+def read_base(base: str) -> Source:
+    """What a system extends, with all that this extends, but without what is a recipe's own.
+
+    Args:
+        base: the name of a shipped recipe, or a file.
+
+    Raises:
+        RecipeError: it cannot be read.
+    """
+    source = _read(find_recipe(base), ())
+    for key in _NOT_INHERITED:
+        _drop(source, key)
+    return source
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -94,9 +130,14 @@ def _read(file: Path, below: tuple[Path, ...]) -> Source:
         raise RecipeError(f"{place}: extends: expected the path of one recipe, found {base!r}")
     inherited = _read(_base_file(file, base, place), (*below, identity))
     for key in _NOT_INHERITED:
-        inherited.data.pop(key, None)
-        inherited.marks.pop((key,), None)
+        _drop(inherited, key)
     return merge(inherited, source)
+
+
+def _drop(source: Source, key: str) -> None:
+    source.data.pop(key, None)
+    for path in [path for path in source.marks if path[0] == key]:
+        del source.marks[path]
 
 
 def _base_file(file: Path, base: str, place: Location) -> Path:

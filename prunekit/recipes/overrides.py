@@ -14,7 +14,8 @@ def merge(base: Source, over: Source) -> Source:
     """``over`` on top of ``base``.
 
     Mappings merge key by key; any other value replaces. A part (a mapping with ``name``) of another name
-    replaces the part whole, since the arguments of the one mean nothing to the other.
+    replaces the part whole, since the arguments of the one mean nothing to the other. An empty ``compare``
+    turns a comparison off.
     """
     data = copy.deepcopy(base.data)
     marks = dict(base.marks)
@@ -32,7 +33,7 @@ def _merge(
     for key, value in over.items():
         here = (*path, key)
         old = into.get(key)
-        if isinstance(value, dict) and isinstance(old, dict) and not _other_part(old, value):
+        if isinstance(value, dict) and isinstance(old, dict) and not _replaces(here, old, value):
             _merge(old, value, here, marks, over_marks)
             continue
         for known in [mark for mark in marks if mark[: len(here)] == here]:
@@ -41,7 +42,10 @@ def _merge(
         marks.update({mark: place for mark, place in over_marks.items() if mark[: len(here)] == here})
 
 
-def _other_part(old: dict[str, Any], new: dict[str, Any]) -> bool:
+def _replaces(path: Path, old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether a mapping takes another's place: as another part, or where nothing is to be compared."""
+    if path == ("compare",) and not new:
+        return True
     return "name" in new and "name" in old and new["name"] != old["name"]
 
 
@@ -65,8 +69,17 @@ def apply_overrides(source: Source, overrides: Sequence[str]) -> Source:
     return source
 
 
+def set_key(source: Source, key: str, value: Any, place: Location) -> Source:
+    """``source`` with a dotted key set to a value that ``place`` gave it.
+
+    Raises:
+        RecipeError: a path through something that has no keys.
+    """
+    return _set(source, tuple(key.split(".")), value, place)
+
+
 def _set(source: Source, path: Path, value: Any, place: Location) -> Source:
-    position, parent = _list_on_the_way(source.data, path)
+    position, parent = _list_on_the_way(source.data, path, place)
     if parent is None:
         nested: Any = value
         for part in reversed(path):
@@ -91,7 +104,7 @@ def _set(source: Source, path: Path, value: Any, place: Location) -> Source:
     return Source(changed.data, {**changed.marks, **kept})
 
 
-def _list_on_the_way(data: Any, path: Path) -> tuple[int, list[Any] | None]:
+def _list_on_the_way(data: Any, path: Path, place: Location) -> tuple[int, list[Any] | None]:
     """Position in ``path`` of the first index into a list, and that list."""
     for position, part in enumerate(path):
         if isinstance(data, list):
@@ -104,7 +117,7 @@ def _list_on_the_way(data: Any, path: Path) -> tuple[int, list[Any] | None]:
     if data is not None and not isinstance(data, dict):
         done = ".".join(path[:position])
         raise RecipeError(
-            f"command line: {'.'.join(path)}: {done} is {data!r}, which has no keys",
+            f"{place}: {done} is {data!r}, which has no keys",
             f"write {done}='{{name: {data}, {path[position]}: ...}}' to give a part arguments"
             if isinstance(data, str)
             else None,

@@ -17,10 +17,9 @@ from ..exits.config import ExitsConfig
 from ..models import ModelConfig
 from ..stages import registry as stages
 from ..stages.config import TrainingConfig
+from .comparing import NAME_PATTERN, CompareConfig
 from .source import Location, Path, dump
 
-# A run's folder is named after it.
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _KEY_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -40,6 +39,7 @@ class Recipe(BaseModel):
     exits: ExitsConfig = Field(default_factory=ExitsConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     stages: list[str] = Field(min_length=1, description="the stages, in the order they run")
+    compare: CompareConfig | None = Field(None, description="what the model is compared with")
 
     _uses: dict[str, str] = PrivateAttr(default_factory=dict)
     _marks: dict[Path, Location] = PrivateAttr(default_factory=dict)
@@ -54,7 +54,11 @@ class Recipe(BaseModel):
 
     def stage_class(self, key: str) -> type[Any]:
         """Class of the stage under ``key``: the one its ``uses:`` names, else the one of that name."""
-        return stages.get(self._uses.get(key, key))
+        return stages.get(self.uses(key))
+
+    def uses(self, key: str) -> str:
+        """Registered name of the stage under ``key``."""
+        return self._uses.get(key, key)
 
     @property
     def notes(self) -> list[str]:

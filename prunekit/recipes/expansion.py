@@ -1,0 +1,235 @@
+"""A recipe's ``compare:`` as ordinary recipes: for every system, task and seed, and every setting tried.
+
+Over the recipe that a system extends lie, in this order: what all that is compared shares (:data:`SHARED`),
+the task's settings, the system's own, and the combination of its grid.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import PrunekitError, RecipeError
+from .comparing import SystemConfig
+from .loading import read_base
+from .overrides import merge, set_key
+from .schema import Recipe
+from .source import Location, Source
+from .tasks import place_of, rerooted, task_source
+from .validation import validate
+
+SHARED = ("model", "data", "training")
+_SHARED_OF_EXITS = ("layers", "reads", "dropout")
+_SHARED_OF_EVALUATE = ("sequence_length", "max_drop")
+_SHARED_OF_JOINT_FINETUNE = ("epochs", "learning_rate")
+# Stages that train nothing: a setting is chosen before the first of them.
+_MEASURING = ("calibrate", "evaluate")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One combination of a grid.
+
+    Attributes:
+        settings: dotted key -> value; empty where there is no grid.
+        recipe: the whole recipe with it.
+        trial: the same up to where all is trained, for the first seed; ``None`` where nothing is to be tried.
+    """
+
+    settings: dict[str, Any]
+    recipe: Recipe
+    trial: Recipe | None = None
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """A run of a comparison: of one system, on one task, with one seed.
+
+    Attributes:
+        system: its name; ``label`` is what tables and figures call it.
+        candidates: what it may come to be: one, or several of which the first seed's trials choose.
+        subject: whether it is of the recipe that asks for the comparison.
+    """
+
+    system: str
+    label: str
+    task: str
+    seed: int
+    candidates: list[Candidate]
+    subject: bool = False
+
+    @property
+    def place(self) -> str:
+        """In words, for messages."""
+        return f"{self.system}, {self.task}, seed {self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        recipe = self.candidates[0].recipe
+        return Path(recipe.output) / recipe.name
+
+
+def expand(recipe: Recipe, folder: Path | None = None) -> list[ComparedRun]:
+    """All runs that a recipe's comparison consists of, its own first; the others lie in ``<run>/compare``.
+
+    They come task by task, seed by seed, system by system, so that what several share is made at once.
+
+    Args:
+        recipe: with or without ``compare``.
+        folder: of the recipe's own run; default: where applying it puts it.
+
+    Raises:
+        RecipeError: naming the place of a setting that cannot be followed, and the system.
+    """
+    config = recipe.compare
+    home = Path(recipe.output) / recipe.name if folder is None else folder
+    seeds = [recipe.seed] if config is None or config.seeds is None else config.seeds
+    tasks = list(config.tasks) if config is not None and config.tasks else [recipe.data.task]
+    systems = {recipe.name: SystemConfig(), **({} if config is None else config.systems)}
+    if config is not None and recipe.name in config.systems:
+        place = place_of(recipe._marks, "compare", "systems", recipe.name)
+        raise RecipeError(
+            f"{place}: compare.systems: {recipe.name!r} is the name of the recipe itself",
+            "give the system another name, or the run: --name OTHER",
+        )
+    runs = []
+    for task, seed in itertools.product(tasks, seeds):
+        for name, system in systems.items():
+            own = name == recipe.name
+            first = (task == tasks[0], seed == seeds[0])
+            if own and all(first):
+                candidates = [Candidate({}, recipe)]
+            else:
+                with naming_system(name, task if len(tasks) > 1 else None):
+                    stem = _joined(name, "" if first[0] else task, "" if first[1] else str(seed))
+                    candidates = _candidates(recipe, home, name, system, task, seed, stem, seeds[0])
+            label = recipe.name if own else system.label or name
+            runs.append(ComparedRun(name, label, task, seed, candidates, own))
+    _refuse_same_folders(runs)
+    return runs
+
+
+def _candidates(
+    recipe: Recipe, home: Path, name: str, system: SystemConfig, task: str, seed: int, stem: str, first: int
+) -> list[Candidate]:
+    base = _system_source(recipe, name, system, task)
+    base.data.update(name=stem, output=str(home / "compare"), seed=seed, description=system.label or name)
+    if seed != first and base.data["data"].get("seed") is None:
+        # Other seeds train on the same examples.
+        base.data["data"]["seed"] = first
+    at = place_of(recipe._marks, "compare", "systems", name, "grid")
+    candidates = []
+    for number, settings in enumerate(_combinations(system.grid), 1):
+        source = Source(copy.deepcopy(base.data), dict(base.marks))
+        for key, value in settings.items():
+            source = set_key(source, key, value, Location(f"{at}: grid: {key}"))
+        one = validate(source, recipe._origin)
+        tried = len(_combinations(system.grid)) > 1
+        trial = _trial(source, one, home, f"{stem}-{number}") if tried and seed == first else None
+        candidates.append(Candidate(settings, one, trial))
+    return candidates
+
+
+def _combinations(grid: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def _trial(source: Source, recipe: Recipe, home: Path, name: str) -> Recipe:
+    """The recipe up to its first stage that only measures."""
+    kinds = [recipe.uses(key) for key in recipe.stages]
+    end = min((kinds.index(kind) for kind in _MEASURING if kind in kinds), default=len(kinds))
+    data = {**source.data, "name": name, "output": str(home / "grid"), "stages": recipe.stages[:end]}
+    return validate(Source(copy.deepcopy(data), dict(source.marks)), recipe._origin)
+
+
+def _system_source(recipe: Recipe, name: str, system: SystemConfig, task: str) -> Source:
+    """A system's recipe for a task, but for what differs from run to run."""
+    shared = task_source(recipe, task)
+    own = Source(system.settings, rerooted(recipe._marks, ("compare", "systems", name)))
+    if system.extends is None:
+        return merge(shared, own)
+    base = read_base(system.extends)
+    _share(base, validate(Source(copy.deepcopy(shared.data), dict(shared.marks)), recipe._origin))
+    assert recipe.compare is not None
+    settings = recipe.compare.tasks[task].settings if recipe.compare.tasks else {}
+    stages = base.data.get("stages") or []
+    # Settings of stages that this system does not have are not about it.
+    settings = {key: value for key, value in settings.items() if key in stages and key != "finetune"}
+    marks = rerooted(recipe._marks, ("compare", "tasks", task))
+    return merge(merge(base, Source(settings, marks)), own)
+
+
+def _share(base: Source, recipe: Recipe) -> None:
+    """Lay over a system's recipe what all that is compared has in common."""
+    shared, stages = recipe.resolved(), base.data.get("stages") or []
+    for key in SHARED:
+        _put(base, recipe, (key,), shared[key])
+    layers = (base.data.get("exits") or {}).get("layers")
+    for key in _SHARED_OF_EXITS:
+        if key != "layers" or layers is None:
+            _put(base, recipe, ("exits", key), shared["exits"][key])
+    if "evaluate" in stages and "evaluate" in shared:
+        for key in _SHARED_OF_EVALUATE:
+            _put(base, recipe, ("evaluate", key), shared["evaluate"][key])
+    if "finetune" in stages and "finetune" in shared:
+        _share_finetune(base, recipe, shared)
+
+
+def _share_finetune(base: Source, recipe: Recipe, shared: dict[str, Any]) -> None:
+    """The same dense original for all; of one that trains its exits there, the same effort."""
+    one, other = shared["finetune"], base.data.get("finetune") or {}
+    if "recipe" in (one["exits"], other.get("exits")):
+        for key in _SHARED_OF_JOINT_FINETUNE:
+            _put(base, recipe, ("finetune", key), one[key])
+        return
+    exits = shared["exits"]
+    made = {**one, "head": one["head"] or exits["head"], "reads": one["reads"] or exits["reads"]}
+    if "pooled" in (other.get("head"), (base.data.get("exits") or {}).get("head")):
+        # It makes its exits like the one of the dense model, as DeeBERT does.
+        made["head"] = "pooled"
+    _put(base, recipe, ("finetune",), made)
+
+
+def _put(base: Source, recipe: Recipe, path: tuple[str, ...], value: Any) -> None:
+    """Set a value whole, with the places that its keys have in ``recipe``."""
+    data = base.data
+    for part in path[:-1]:
+        if not isinstance(data.get(part), dict):
+            data[part] = {}
+        data = data[part]
+    data[path[-1]] = copy.deepcopy(value)
+    for mark in [mark for mark in base.marks if mark[: len(path)] == path]:
+        del base.marks[mark]
+    base.marks.update({m: at for m, at in recipe._marks.items() if m[: len(path)] == path})
+
+
+def _joined(*parts: str) -> str:
+    return "-".join(part for part in parts if part)
+
+
+@contextmanager
+def naming_system(system: str, task: str | None) -> Iterator[None]:
+    """Errors say which system they are about, after the place in the file."""
+    try:
+        yield
+    except PrunekitError as error:
+        error.message += f" (system {system}{f' on {task}' if task else ''})"
+        error.args = (error.message,)
+        raise
+
+
+def _refuse_same_folders(runs: list[ComparedRun]) -> None:
+    seen: dict[Path, ComparedRun] = {}
+    for run in runs:
+        other = seen.setdefault(run.folder, run)
+        if other is not run:
+            raise RecipeError(
+                f"compare: {other.place} and {run.place} would both lie in {run.folder}",
+                "give one of the systems another name",
+            )
