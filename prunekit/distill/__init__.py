@@ -1,7 +1,7 @@
 """Distillation: losses, and teachers that are asked or that were asked once and remembered."""
 
 from .cache import CachedTeacher, cache_size, fingerprint
-from .losses import feature_loss, prediction_loss, truth_loss
+from .losses import attention_loss, cosine_loss, feature_loss, prediction_loss, truth_loss
 from .teachers import LiveTeacher, Teacher, TeacherOutput, model_inputs
 
 __all__ = [
@@ -9,7 +9,9 @@ __all__ = [
     "LiveTeacher",
     "Teacher",
     "TeacherOutput",
+    "attention_loss",
     "cache_size",
+    "cosine_loss",
     "feature_loss",
     "fingerprint",
     "model_inputs",

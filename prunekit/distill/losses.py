@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cosine_similarity, cross_entropy
 
 Reduction = Literal["sum", "mean", "none"]
 
@@ -90,6 +90,60 @@ def feature_loss(
         difference = student.float() - teacher.float()
         every.append(((difference * difference).sum(dim=-1) * weights).sum())
     return _reduced(torch.stack(every), reduction)
+
+
+def attention_loss(
+    scores: Sequence[Tensor], teacher_scores: Sequence[Tensor], mask: Tensor, reduction: Reduction = "sum"
+) -> Tensor:
+    """Mean squared error of attention scores before the softmax, pairs with padding left out of the mean.
+
+    TinyBERT (Jiao et al., EMNLP 2020), Eq. 7: ``1/A sum_a MSE(S_a, S_a^T)`` for each layer, head by head.
+
+    Args:
+        scores: the student's, each ``[B, A, T, T]``, one for each layer compared.
+        teacher_scores: as many, of the same shapes.
+        mask: 1 for tokens, 0 for padding, ``[B, T]``.
+        reduction: over layers; ``"none"`` gives one value for each.
+
+    Raises:
+        ValueError: there are not as many, or their shapes differ.
+    """
+    if len(scores) != len(teacher_scores):
+        raise ValueError(
+            f"attention of {len(scores)} layers of the student, {len(teacher_scores)} of the teacher"
+        )
+    real = mask.float()
+    pairs = real[:, :, None] * real[:, None, :]
+    every = []
+    for student, teacher in zip(scores, teacher_scores, strict=True):
+        ours, theirs = tuple(student.shape), tuple(teacher.shape)
+        if ours != theirs:
+            raise ValueError(f"attention scores {ours} of the student, {theirs} of the teacher")
+        difference = student.float() - teacher.float()
+        every.append(((difference * difference).mean(dim=1) * pairs).sum() / pairs.sum())
+    return _reduced(torch.stack(every), reduction)
+
+
+def cosine_loss(hidden: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    """``1 - cos`` of the angle between hidden states, the mean over unpadded tokens; a scalar.
+
+    DistilBERT (Sanh et al., 2019), section 3.
+
+    Args:
+        hidden: the student's, ``[B, T, H]``.
+        teacher: of the same shape.
+        mask: 1 for tokens, 0 for padding, ``[B, T]``.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if hidden.shape != teacher.shape:
+        raise ValueError(
+            f"hidden states {tuple(hidden.shape)} of the student, {tuple(teacher.shape)} of the teacher"
+        )
+    angles = cosine_similarity(hidden.float(), teacher.float(), dim=-1)
+    weights = mask.float()
+    return ((1 - angles) * weights).sum() / weights.sum()
 
 
 def _reduced(values: Tensor, reduction: Reduction) -> Tensor:

@@ -1,0 +1,146 @@
+"""Distillation into a student of other depth and width: one phase of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+
+from . import register
+from .base import Stage, StageConfig, StageContext
+
+if TYPE_CHECKING:
+    from ..planning import Plan, Work
+    from ..recipes import Recipe
+
+_LOSSES = ("embeddings", "hidden", "attention", "cosine", "predictions", "ground_truth")
+
+
+class DistillConfig(StageConfig):
+    """Settings of the stage."""
+
+    teacher: Literal["original", "assistant"] = Field("original", description="who teaches")
+    layer_map: Literal["uniform", "last"] | list[int] = Field(
+        "uniform",
+        description="the teacher's layer for each of the student's: uniform (evenly, the last one included), "
+        "last (the teacher's last ones), or a list counted from 1",
+    )
+    embeddings: float = Field(0.0, ge=0, description="weight of the embedding output's mean squared error")
+    hidden: float = Field(
+        0.0, ge=0, description="weight of the mapped layers' hidden states' mean squared error"
+    )
+    attention: float = Field(
+        0.0, ge=0, description="weight of the mapped layers' attention scores' mean squared error"
+    )
+    cosine: float = Field(0.0, ge=0, description="weight of the angle between the last hidden states")
+    predictions: float = Field(
+        1.0, ge=0, description="weight of the soft cross-entropy with the teacher's prediction"
+    )
+    ground_truth: float = Field(0.0, ge=0, description="weight of the cross-entropy with the labels")
+    temperature: float = Field(
+        1.0,
+        gt=0,
+        description="divides the logits of both in the soft cross-entropy; the loss is not multiplied by its "
+        "square",
+    )
+    epochs: float = Field(3.0, gt=0, description="passes over the training examples")
+    learning_rate: float = Field(3e-5, gt=0, description="after the warm-up; then it falls linearly to zero")
+    dropout: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="the student's dropout while it is taught; its own when omitted",
+    )
+    cache: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="keep the teacher's answers to all training examples on disk, so that it runs once; "
+        "auto: where the disk has room",
+    )
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> DistillConfig:
+        if not any(getattr(self, name) for name in _LOSSES):
+            raise ValueError(f"{', '.join(_LOSSES)} are all 0: nothing is left to learn")
+        return self
+
+    @property
+    def judges(self) -> bool:
+        """Whether the exits learn, so that validation scores can choose the best weights."""
+        return bool(self.predictions or self.ground_truth)
+
+
+@register("distill")
+class Distill(Stage):
+    """Teach a smaller student what the teacher's layers hold, or what it predicts: one phase.
+
+    Its losses are TinyBERT's (embeddings, hidden states, attention scores, predictions) and DistilBERT's
+    (predictions, labels, cosine). Where the student is narrower, learned matrices map its hidden states to
+    the teacher's width; they are trained along, and belong to the phase: no model holds them afterwards.
+    With predictions or labels among the losses the epoch with the best validation score is kept, else the
+    last one.
+
+    A cached teacher serves every loss: attention scores are computed from the hidden states it remembers
+    and the query and key matrices of its model.
+    """
+
+    Config = DistillConfig
+    needs: tuple[str, ...] = ("model", "original")
+    config: DistillConfig
+
+    def __init__(self, config: DistillConfig) -> None:
+        super().__init__(config)
+        self.needs = ("model", config.teacher)
+
+    def inputs(self, recipe: Recipe, key: str) -> dict[str, Any]:
+        """Without the recipe's exits: the student has its own."""
+        return {**super().inputs(recipe, key), "exits": None}
+
+    def plan(self, plan: Plan) -> list[Work]:
+        """One training run; the layer map and the numbers of heads must fit."""
+        from ..architectures import shape_of
+        from ..planning import Work
+        from .training.matching import check_heads, mapped_layers
+
+        config = self.config
+        student = [layer.num_attention_heads for layer in shape_of(plan.model).layers]
+        teacher = [layer.heads for layer in plan.original.layers]
+        layers = mapped_layers(config.layer_map, len(student), len(teacher))
+        if config.attention:
+            check_heads(student, teacher, layers)
+        return [Work("distill", config.epochs, config.learning_rate)]
+
+    def run(self, context: StageContext) -> None:
+        """Train the student on the weighted sum of the losses."""
+        from .training.fit import Fitter
+        from .training.matching import Matching
+        from .training.objectives import Objective, predictions, truth
+        from .training.teaching import teacher_of
+
+        config = self.config
+        fitter = Fitter(context)
+        teacher = teacher_of(context, fitter, config.teacher, config.cache)
+        model = context.load("model")
+        torch.manual_seed(context.seed("projections"))
+        matching = Matching(model, context.load(config.teacher), config.layer_map)
+        terms = [
+            matching.embeddings(config.embeddings),
+            matching.hidden(config.hidden),
+            matching.attention(config.attention),
+            matching.cosine(config.cosine),
+            predictions(config.predictions, config.temperature, final=len(model.exits) == 1),
+            truth(config.ground_truth),
+        ]
+        with matching.attached(*terms):
+            result = fitter.fit(
+                model,
+                Objective(terms, teacher),
+                phase="distill",
+                learning_rate=config.learning_rate,
+                epochs=config.epochs,
+                select_best=config.judges,
+                gradient_equilibrium=len(model.exits) > 1,
+                dropout=config.dropout,
+            )
+        context.publish(model, "model")
+        context.summary.update(steps=result.steps, score=result.score, best_step=result.best_step)
