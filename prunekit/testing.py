@@ -164,10 +164,12 @@ def check_exit_policy(policy: ExitPolicy) -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(5, 40, 3, generator=generator) * torch.linspace(0.1, 8, 40)[:, None]
     logits[:, 0, 1], logits[:, 1] = 200.0, 0.0
-    together = policy.exits(logits)
+    certainty = torch.rand(5, 40, generator=generator)
+    together = policy.exits(logits, certainty)
     assert together.shape == (40,) and together.dtype == torch.int64, "exits() gives int64 [N]"
     for row in range(logits.shape[1]):
-        alone = next((i for i in range(4) if bool(policy.leaves(logits[: i + 1, row : row + 1], i)[0])), 4)
+        one, sure = logits[:, row : row + 1], certainty[:, row : row + 1]
+        alone = next((i for i in range(4) if bool(policy.decide(one[: i + 1], i, sure[: i + 1])[0])), 4)
         assert int(together[row]) == alone, f"example {row} leaves at {int(together[row])}, alone at {alone}"
 
 

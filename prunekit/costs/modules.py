@@ -10,7 +10,7 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from ..architectures import architecture_of, backbone_of
-from ..exits.heads import ExitHead
+from ..exits.heads import ExitCertainty, ExitHead
 from .model import Cost
 from .positions import query_modules, transformer_positions
 
@@ -63,6 +63,7 @@ def module_costs(model: nn.Module, sequence_length: int = 128) -> list[ModuleCos
             seen.add(id(parameter))
         if module in positions:
             row[1] += _macs(module, positions[module], module in queries, sequence_length)
+    _share_out(model, totals)
     order = {part: i for i, part in enumerate(PARTS)}
     rows = [ModuleCost(part, layer, *row) for (part, layer), row in totals.items()]
     return sorted(rows, key=lambda c: (c.layer if c.layer is not None else _end(c.part), order[c.part]))
@@ -122,6 +123,17 @@ def _sum(costs: Iterable[ModuleCost]) -> Cost:
     return Cost(sum(c.parameters for c in rows), sum(c.macs for c in rows))
 
 
+def _share_out(model: nn.Module, totals: dict[tuple[str, int | None], list[int]]) -> None:
+    """What the exits' common layer costs, to each of them; its parameters stay with the first."""
+    layers = getattr(model.config, "exit_layers", None) or []
+    for module in model.modules():
+        if isinstance(module, ExitCertainty):
+            macs = module.linear.weight.numel()
+            totals[EXITS, layers[0]][1] -= macs * len(layers)
+            for layer in layers:
+                totals[EXITS, layer][1] += macs
+
+
 def _macs(module: nn.Module, positions: float, attends: bool, tokens: int) -> int:
     weight = module.get_parameter("weight")
     return round(weight.numel() * positions) + (2 * tokens * tokens * weight.shape[0] if attends else 0)
@@ -149,4 +161,7 @@ def _places(model: nn.Module) -> dict[nn.Module, tuple[str, int | None]]:
     layers = getattr(model.config, "exit_layers", None) or []
     for head, number in zip(heads, layers, strict=True):
         places.update(dict.fromkeys(head.modules(), (EXITS, number)))
+    for module in model.modules():
+        if isinstance(module, ExitCertainty):
+            places.update(dict.fromkeys(module.modules(), (EXITS, layers[0])))
     return places

@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ..architectures import architecture_of, backbone_of
 from ..errors import UnsupportedModelError
-from ..exits.heads import ExitHead
+from ..exits.heads import ExitCertainty, ExitHead
 from ..modes import evaluating
 
 LINEAR = (nn.Linear, Conv1D)
@@ -24,7 +24,8 @@ def transformer_positions(model: nn.Module, tokens: int) -> dict[nn.Module, floa
 
     Inside the backbone, and in an output embedding, once a token; in its pooler, and outside of it in
     exits and heads, once. The query of an exit's learned pooling counts twice a token: for the score,
-    and for the weighted mean, which is a product of the same size.
+    and for the weighted mean, which is a product of the same size. The layer that says how sure exits are
+    serves every one of them.
 
     Raises:
         UnsupportedModelError: the model is of no registered architecture.
@@ -46,6 +47,8 @@ def transformer_positions(model: nn.Module, tokens: int) -> dict[nn.Module, floa
     for head in model.modules():
         if isinstance(head, ExitHead) and head.query is not None:
             positions[head.query] = 2 * tokens
+    heads = sum(isinstance(module, ExitHead) for module in model.modules())
+    positions.update({m.linear: heads for m in model.modules() if isinstance(m, ExitCertainty)})
     return positions
 
 

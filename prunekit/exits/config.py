@@ -33,6 +33,8 @@ class MultiExitConfig(PretrainedConfig):
         shape: sizes of the slimmed backbone (``ModelShape.to_dict()``), ``None`` for the original's.
         exit_layers: layers with an exit, counted from 1, ascending; the last one ends the model.
         exit_head, exit_reads, exit_dropout: see :class:`~prunekit.exits.heads.ExitHead`.
+        exit_certainty: whether the exits say how sure they are that they are right, see
+            :class:`~prunekit.exits.heads.ExitCertainty`.
         exit_policy: name and arguments of the policy used at inference; ``None``: all layers, always.
     """
 
@@ -47,6 +49,7 @@ class MultiExitConfig(PretrainedConfig):
         exit_head: HeadKind = "linear",
         exit_reads: Reads = "first",
         exit_dropout: float = 0.1,
+        exit_certainty: bool = False,
         exit_policy: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -58,6 +61,7 @@ class MultiExitConfig(PretrainedConfig):
         self.exit_head = exit_head
         self.exit_reads = exit_reads
         self.exit_dropout = exit_dropout
+        self.exit_certainty = exit_certainty
         self.exit_policy = exit_policy
         super().__init__(**kwargs)
 

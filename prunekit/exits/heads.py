@@ -56,12 +56,11 @@ class ExitHead(nn.Module):
         if self.query is not None:
             nn.init.zeros_(self.query.weight)
 
-    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """Hidden states ``[B, T, H]`` and attention mask ``[B, T]`` -> logits ``[B, C]``."""
-        pooled = self.pool(hidden, mask)
-        if self.dense is not None:
-            pooled = self.dense(pooled)
-        return self.classifier(self.dropout(torch.tanh(pooled)))
+    def forward(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states ``[B, T, H]``, mask ``[B, T]`` -> logits ``[B, C]``, what it read ``[B, H]``."""
+        read = self.pool(hidden, mask)
+        pooled = read if self.dense is None else self.dense(read)
+        return self.classifier(self.dropout(torch.tanh(pooled))), read
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """What the classifier reads of ``[B, T, H]``: ``[B, H]``."""
@@ -73,3 +72,28 @@ class ExitHead(nn.Module):
         weights = self.query(hidden).float().squeeze(-1)
         weights = weights.masked_fill(mask == 0, torch.finfo(torch.float32).min).softmax(dim=-1)
         return torch.einsum("bt,bth->bh", weights.to(hidden.dtype), hidden)
+
+
+class ExitCertainty(nn.Module):
+    """How sure an exit is that it is right: one linear layer for all exits (BERxiT, section 4).
+
+    It begins undecided, with 0.5 for everything.
+
+    Args:
+        hidden_size: H.
+    """
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(hidden_size, 1)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """As at the beginning."""
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, read: Tensor) -> Tensor:
+        """What an exit reads, ``[B, H]`` -> 0 to 1, ``[B]``."""
+        certainty: Tensor = self.linear(read).squeeze(-1).sigmoid()
+        return certainty

@@ -15,7 +15,7 @@ from transformers.utils.generic import ModelOutput
 from ..architectures import ModelShape, architecture_of, reshape, select_rows, shape_of
 from .config import MultiExitConfig
 from .equilibrium import scale_gradient
-from .heads import ExitHead, HeadKind, Reads
+from .heads import ExitCertainty, ExitHead, HeadKind, Reads
 from .policies import ExitPolicy
 from .policies import registry as policies
 
@@ -30,6 +30,8 @@ class MultiExitOutput(ModelOutput):
         exit_logits: ``[E, B, C]`` where every exit was computed, else ``None``.
         exit_layer: int64 ``[B]``, layer (from 1) at which each example left.
         hidden_states: embedding output and every layer's, ``L + 1`` tensors ``[B, T, H]``, if asked for.
+        exit_certainty: how sure each exit is that it is right, 0 to 1, ``[E, B]``, where every exit was
+            computed and the model says so.
     """
 
     loss: Tensor | None = None
@@ -37,6 +39,7 @@ class MultiExitOutput(ModelOutput):
     exit_logits: Tensor | None = None
     exit_layer: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
+    exit_certainty: Tensor | None = None
 
 
 class MultiExitForSequenceClassification(PreTrainedModel):
@@ -76,13 +79,14 @@ class MultiExitForSequenceClassification(PreTrainedModel):
             )
             for _ in config.exit_layers
         )
+        self.certainty = ExitCertainty(config.hidden_size) if config.exit_certainty else None
         self.gradient_equilibrium = False
         self.set_exit_policy(config.exit_policy)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
         """Draw a head's weights, where a checkpoint lacks it; the backbone has drawn its own."""
-        if isinstance(module, ExitHead):
+        if isinstance(module, (ExitHead, ExitCertainty)):
             module.reset_parameters()
 
     @classmethod
@@ -128,9 +132,27 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         return cls(config, backbone)
 
     def set_exit_policy(self, spec: str | dict[str, Any] | None) -> None:
-        """Use a policy at inference, and store it in the configuration; ``None``: all layers, always."""
-        self._policy: ExitPolicy | None = None if spec is None else policies.build(spec)
+        """Use a policy at inference, and store it in the configuration; ``None``: all layers, always.
+
+        Raises:
+            ValueError: the policy reads certainty, and the exits do not say how sure they are.
+        """
+        policy = None if spec is None else policies.build(spec)
+        if policy is not None and policy.needs_certainty and self.certainty is None:
+            raise ValueError(
+                f"the exit policy {spec!r} reads how sure exits are that they are right, and these do not "
+                "say it: train them with the stage learn_to_exit, or call add_exit_certainty"
+            )
+        self._policy: ExitPolicy | None = policy
         self.config.exit_policy = {"name": spec} if isinstance(spec, str) else spec
+
+    def add_exit_certainty(self) -> ExitCertainty:
+        """Let the exits say how sure they are that they are right; the layer is there to be trained."""
+        if self.certainty is None:
+            like = next(self.exits.parameters())
+            self.certainty = ExitCertainty(self.config.hidden_size).to(like.device, like.dtype)
+            self.config.exit_certainty = True
+        return self.certainty
 
     def refresh_config(self) -> None:
         """Write the backbone's present sizes into the configuration; saving does it by itself."""
@@ -173,7 +195,7 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         hidden, context = self._architecture.embed(self.backbone, input_ids, attention_mask, token_type_ids)
         if not (all_exits or output_hidden_states):
             return self._leave_early(hidden, context, attention_mask)
-        exit_logits, states = self._all_exits(hidden, context, attention_mask)
+        exit_logits, states, certainty = self._all_exits(hidden, context, attention_mask)
         loss = None
         if labels is not None:
             loss = torch.stack([cross_entropy(logits.float(), labels) for logits in exit_logits]).mean()
@@ -183,16 +205,17 @@ class MultiExitForSequenceClassification(PreTrainedModel):
             exit_logits=exit_logits,
             exit_layer=torch.full_like(input_ids[:, 0], self.config.exit_layers[-1]),
             hidden_states=tuple(states) if output_hidden_states else None,
+            exit_certainty=certainty,
         )
 
     def _all_exits(
         self, hidden: Tensor, context: dict[str, Any], mask: Tensor
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, list[Tensor], Tensor | None]:
         numbers = self.config.exit_layers
         heads = dict(zip(numbers, self.exits, strict=True))
         # behind[k]: exits on layer k or deeper, whose gradients meet in layer k.
         behind = [sum(n >= k for n in numbers) for k in range(numbers[-1] + 1)]
-        states, logits = [hidden], []
+        states, logits, certainty = [hidden], [], []
         for k, layer in enumerate(self._architecture.layers(self.backbone), 1):
             if self.gradient_equilibrium and k > 1:
                 hidden = scale_gradient(hidden, behind[k])
@@ -201,8 +224,11 @@ class MultiExitForSequenceClassification(PreTrainedModel):
             if self.gradient_equilibrium:
                 hidden = scale_gradient(hidden, 1 / behind[k])
             if k in heads:
-                logits.append(heads[k](hidden, mask))
-        return torch.stack(logits), states
+                said, read = heads[k](hidden, mask)
+                logits.append(said)
+                if self.certainty is not None:
+                    certainty.append(self.certainty(read))
+        return torch.stack(logits), states, torch.stack(certainty) if certainty else None
 
     def _leave_early(self, hidden: Tensor, context: dict[str, Any], mask: Tensor) -> MultiExitOutput:
         if self._policy is None:
@@ -210,7 +236,9 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         numbers = self.config.exit_layers
         size = hidden.shape[0]
         alive = torch.arange(size, device=hidden.device)
-        history: Tensor | None = None
+        # Of the exits passed, for the examples that are still there: logits, and certainty if it is read.
+        passed: list[Tensor] = []
+        sure: list[Tensor] = []
         taken = torch.full((size,), numbers[-1], dtype=torch.int64, device=hidden.device)
         answers = hidden.new_empty((size, self.num_labels))
         index = 0
@@ -218,13 +246,15 @@ class MultiExitForSequenceClassification(PreTrainedModel):
             hidden = self._architecture.run_layer(layer, hidden, context)
             if number != numbers[index]:
                 continue
-            logits = self.exits[index](hidden, mask)
+            logits, read = self.exits[index](hidden, mask)
             answers = answers.to(logits.dtype)
             answers[alive] = logits
             if number == numbers[-1]:
                 break
-            history = logits[None] if history is None else torch.cat([history, logits[None]])
-            leaving = self._policy.leaves(history, index)
+            passed.append(logits)
+            if self._policy.needs_certainty and self.certainty is not None:
+                sure.append(self.certainty(read))
+            leaving = self._policy.decide(torch.stack(passed), index, torch.stack(sure) if sure else None)
             taken[alive[leaving]] = number
             index += 1
             if bool(leaving.any()):
@@ -232,7 +262,8 @@ class MultiExitForSequenceClassification(PreTrainedModel):
                 if stay.numel() == 0:
                     break
                 context = select_rows(context, stay, alive.numel())
-                hidden, mask, history, alive = hidden[stay], mask[stay], history[:, stay], alive[stay]
+                hidden, mask, alive = hidden[stay], mask[stay], alive[stay]
+                passed, sure = [p[stay] for p in passed], [s[stay] for s in sure]
         return MultiExitOutput(logits=answers, exit_layer=taken)
 
 

@@ -176,7 +176,8 @@ class _Traced(nn.Module):
         kwargs = {name: v for name, v in zip(self.names, values, strict=True) if name is not None}
         if isinstance(self.model, MultiExitForSequenceClassification):
             # Exits that depend on data cannot be traced, so all are computed.
-            return (self.model(*args, **kwargs, all_exits=True).exit_logits,)
+            output = self.model(*args, **kwargs, all_exits=True)
+            return tuple(_tensors([output.exit_logits, output.exit_certainty]))
         return tuple(_tensors(self.model(*args, **kwargs)))
 
 
@@ -225,13 +226,16 @@ def _exits(model: nn.Module, modules: list[ModuleCount]) -> list[ExitCount]:
     rows = {row.name: row for row in modules}
     layers = [rows[names[m]] for m in architecture_of(model).layers(model.backbone)]
     heads = [rows[names[m]] for m in model.exits]
-    shared = rows[""].macs - sum(row.macs for row in (*layers, *heads))
+    # One layer for all exits, whose parameters the first one is given.
+    sure = rows[names[model.certainty]] if model.certainty is not None else None
+    each = sure.macs // len(heads) if sure is not None else 0
+    shared = rows[""].macs - sum(row.macs for row in (*layers, *heads)) - each * len(heads)
     return [
         ExitCount(
             layer=layer,
-            parameters=head.parameters,
-            macs=shared + sum(r.macs for r in layers[:layer]) + sum(r.macs for r in heads[: i + 1]),
-            own_macs=head.macs,
+            parameters=head.parameters + (sure.parameters if sure is not None and i == 0 else 0),
+            macs=shared + sum(r.macs for r in layers[:layer]) + sum(r.macs + each for r in heads[: i + 1]),
+            own_macs=head.macs + each,
         )
         for i, (layer, head) in enumerate(zip(model.config.exit_layers, heads, strict=True))
     ]

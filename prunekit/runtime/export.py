@@ -23,17 +23,21 @@ class _AllExits(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        return self.model(input_ids, attention_mask, all_exits=True).exit_logits
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
+        output = self.model(input_ids, attention_mask, all_exits=True)
+        certainty = output.exit_certainty
+        return (output.exit_logits,) if certainty is None else (output.exit_logits, certainty)
 
 
 def export_onnx(model: MultiExitForSequenceClassification, path: str | os.PathLike[str]) -> Path:
     """Write a multi-exit model as one ONNX graph that computes every exit.
 
     Inputs are ``input_ids`` and ``attention_mask``, int64 ``[batch, tokens]``, both dimensions free; the
-    output is ``exit_logits``, float ``[exits, batch, classes]``. Segments are all 0, so a family that has
-    them is for single texts. Examples do not leave early inside the graph: apply an exit policy to the output
-    (``policy.exits``), or export a model whose ``exit_layers`` end where you want it to end.
+    output is ``exit_logits``, float ``[exits, batch, classes]``, and where the exits say how sure they are
+    ``exit_certainty``, float ``[exits, batch]``, as well. Segments are all 0, so a family that has them is
+    for single texts. Examples do not leave early inside the graph: apply an exit policy to the output
+    (``policy.exits(exit_logits, exit_certainty)``), or export a model whose ``exit_layers`` end where you
+    want it to end.
 
     Args:
         model: on the CPU; its mode is left as it was.
@@ -50,6 +54,7 @@ def export_onnx(model: MultiExitForSequenceClassification, path: str | os.PathLi
     input_ids = torch.full((2, 5), 1, dtype=torch.int64)
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
     free = {0: "batch", 1: "tokens"}
+    names = ["exit_logits"] if model.certainty is None else ["exit_logits", "exit_certainty"]
     buffer = io.BytesIO()
     try:
         with warnings.catch_warnings():
@@ -60,8 +65,12 @@ def export_onnx(model: MultiExitForSequenceClassification, path: str | os.PathLi
                 (input_ids, mask),
                 buffer,  # type: ignore[arg-type]  # the tracing exporter takes a stream as well
                 input_names=["input_ids", "attention_mask"],
-                output_names=["exit_logits"],
-                dynamic_axes={"input_ids": free, "attention_mask": free, "exit_logits": {1: "batch"}},
+                output_names=names,
+                dynamic_axes={
+                    "input_ids": free,
+                    "attention_mask": free,
+                    **{name: {1: "batch"} for name in names},
+                },
                 opset_version=OPSET,
                 dynamo=False,
             )

@@ -1,68 +1,215 @@
-"""Exit policies against plain loops."""
+"""Exit policies against plain loops over examples, in plain Python."""
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prunekit.exits import entropy
+from prunekit.errors import RecipeError
+from prunekit.exits import ExitPolicy, entropy
 from prunekit.exits.policies import registry
 
-LOGITS = st.integers(0, 10**6).map(
-    lambda seed: torch.randn(6, 20, 3, generator=torch.Generator().manual_seed(seed)) * 3
-)
+NAMES = ["entropy", "confidence", "patience", "learned"]
+
+
+@st.composite
+def said(draw, classes=None):
+    """Logits [E, N, C] and certainty [E, N]; in half of the draws few values, so that many are equal."""
+    exits, examples = draw(st.integers(1, 7)), draw(st.integers(1, 20))
+    classes = classes or draw(st.integers(2, 4))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 10**6)))
+    if draw(st.booleans()):
+        logits = torch.randint(-2, 3, (exits, examples, classes), generator=generator).float()
+        return logits, torch.randint(0, 5, (exits, examples), generator=generator) / 4
+    logits = 3 * torch.randn(exits, examples, classes, generator=generator)
+    return logits, torch.rand(exits, examples, generator=generator)
 
 
 def loop(logits, decide):
-    count, size = logits.shape[:2]
+    """Every example by itself, from exit to exit; at the last one all leave."""
+    exits, examples = logits.shape[:2]
     taken = []
-    for row in range(size):
-        for index in range(count):
-            if index == count - 1 or decide(logits[: index + 1, row], index):
+    for row in range(examples):
+        index = 0
+        while index < exits - 1 and not decide(row, index):
+            index += 1
+        taken.append(index)
+    return taken
+
+
+def shares(row):
+    weights = [math.exp(x - max(row)) for x in row]
+    return [w / sum(weights) for w in weights]
+
+
+def measure(name, logits, certainty):
+    """What a threshold is compared with, at every exit and for every example: [E][N] numbers."""
+    rows = logits.double().tolist()
+    if name == "learned":
+        return certainty.tolist()
+    if name == "entropy":
+        return [[-sum(p * math.log(p) for p in shares(row) if p > 0) for row in at] for at in rows]
+    return [[max(shares(row)) for row in at] for at in rows]
+
+
+def by_threshold(name, logits, certainty, threshold):
+    values = measure(name, logits, certainty)
+
+    def decide(row, index):
+        value = values[index][row]
+        return value < threshold[index] if name == "entropy" else value > threshold[index]
+
+    return loop(logits, decide)
+
+
+def between(values, bottom, top):
+    """A threshold in every gap between the values, and below and above all."""
+    ordered = sorted({round(v, 4) for v in values})
+    gaps = [(a + b) / 2 for a, b in pairwise(ordered) if b - a > 1e-3]
+    return [bottom, *gaps, top]
+
+
+@pytest.mark.parametrize("name", ["entropy", "confidence", "learned"])
+@settings(max_examples=40, deadline=None)
+@given(said=said())
+def test_every_threshold_sends_examples_as_a_plain_loop(name, said):
+    logits, certainty = said
+    every = [v for at in measure(name, logits, certainty) for v in at]
+    for threshold in between(every, -0.1, 2.0):
+        policy = registry.build({"name": name, "threshold": threshold})
+        taken = policy.exits(logits, certainty)
+        assert taken.dtype == torch.int64
+        assert taken.tolist() == by_threshold(name, logits, certainty, [threshold] * len(logits))
+
+
+@pytest.mark.parametrize("name", ["entropy", "confidence", "learned"])
+@settings(max_examples=40, deadline=None)
+@given(said=said(), thresholds=st.lists(st.floats(0, 1.4), min_size=7, max_size=7))
+def test_a_threshold_for_every_exit(name, said, thresholds):
+    logits, certainty = said
+    values = measure(name, logits, certainty)
+    if any(abs(v - t) < 1e-4 for at, t in zip(values, thresholds, strict=False) for v in at):
+        return  # rounding decides, here and there differently
+    taken = registry.build({"name": name, "threshold": thresholds}).exits(logits, certainty)
+    assert taken.tolist() == by_threshold(name, logits, certainty, thresholds)
+
+
+@settings(max_examples=100, deadline=None)
+@given(said=said(), patience=st.integers(1, 8))
+def test_patience_counts_as_in_its_paper(said, patience):
+    logits, _ = said
+    labels = [[row.index(max(row)) for row in at] for at in logits.tolist()]
+    assert registry.build({"name": "patience", "patience": patience}).exits(logits).tolist() == counted(
+        logits, lambda a, b, row: labels[a][row] == labels[b][row], patience
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(said=said(classes=1), patience=st.integers(1, 8), margin=st.sampled_from([0.3, 0.5, 1.0, 1.5, 2.0]))
+def test_patience_of_a_regression(said, patience, margin):
+    """Where outputs are whole numbers, many differ by exactly the margin: that is no agreement."""
+    values = said[0][..., 0].tolist()
+    policy = registry.build({"name": "patience", "patience": patience, "margin": margin})
+    assert policy.exits(said[0]).tolist() == counted(
+        said[0], lambda a, b, row: abs(values[b][row] - values[a][row]) < margin, patience
+    )
+
+
+def counted(logits, agree, patience):
+    """PABEE: a counter that grows with every exit that agrees with the one before, and else begins anew."""
+    exits, examples = logits.shape[:2]
+    taken = []
+    for row in range(examples):
+        counter = 0
+        for index in range(exits):
+            counter = counter + 1 if index and agree(index - 1, index, row) else 0
+            if counter == patience or index == exits - 1:
                 taken.append(index)
                 break
     return taken
 
 
-def plain_entropy(row):
-    p = [math.exp(x - max(row)) for x in row]
-    total = sum(p)
-    return -sum(q / total * math.log(q / total) for q in p if q > 0)
+def labelled(*labels):
+    """Logits of one example whose exits predict these labels: [E, 1, 3]."""
+    return torch.nn.functional.one_hot(torch.tensor(labels), 3).float()[:, None]
 
 
-@settings(max_examples=40, deadline=None)
-@given(logits=LOGITS, threshold=st.floats(0, 1.2))
-def test_entropy(logits, threshold):
-    decide = lambda history, _: plain_entropy(history[-1].double().tolist()) < threshold  # noqa: E731
-    assert registry.build({"name": "entropy", "threshold": threshold}).exits(logits).tolist() == loop(
-        logits, decide
-    )
+@pytest.mark.parametrize(
+    ("labels", "patience", "leaves_at"),
+    [
+        ([0, 0, 1, 1, 1, 1], 1, 1),  # two exits that agree
+        ([0, 0, 1, 1, 1, 1], 2, 4),  # the counter returns to 0 at the third exit
+        ([0, 1, 1, 2, 2, 2], 2, 5),
+        ([1, 1, 1, 1, 1, 1], 5, 5),  # patience p takes p + 1 exits: of six, the last
+        ([1, 1, 1, 1, 1, 1], 9, 5),
+        ([0, 1, 0, 1, 0, 1], 1, 5),  # never: the last exit answers
+        ([2], 1, 0),
+    ],
+)
+def test_patience_step_by_step(labels, patience, leaves_at):
+    policy = registry.build({"name": "patience", "patience": patience})
+    assert policy.exits(labelled(*labels)).tolist() == [leaves_at]
 
 
-@settings(max_examples=40, deadline=None)
-@given(logits=LOGITS, thresholds=st.lists(st.floats(0.3, 1), min_size=6, max_size=6))
-def test_confidence_with_a_threshold_per_exit(logits, thresholds):
-    decide = lambda history, i: float(history[-1].softmax(-1).max()) > thresholds[i]  # noqa: E731
-    policy = registry.build({"name": "confidence", "threshold": thresholds})
-    assert policy.exits(logits).tolist() == loop(logits, decide)
+def test_of_equal_logits_the_first_class_is_the_label():
+    logits = torch.tensor([[[1.0, 1.0, 0.0]], [[2.0, 0.0, 2.0]], [[0.0, 3.0, 3.0]], [[0.0, 1.0, 0.0]]])
+    assert registry.build({"name": "patience", "patience": 1}).exits(logits).tolist() == [1]
+    assert registry.build({"name": "patience", "patience": 1}).exits(logits[1:]).tolist() == [2]
 
 
-@settings(max_examples=40, deadline=None)
-@given(logits=LOGITS, patience=st.integers(1, 7))
-def test_patience_counts_as_in_its_paper(logits, patience):
-    def decide(history, _):
-        counter = 0
-        for before, now in zip(history.argmax(-1), history.argmax(-1)[1:], strict=False):
-            counter = counter + 1 if before == now else 0
-        return counter >= patience
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=25, deadline=None)
+@given(said=said())
+def test_a_sweep_goes_from_slow_to_fast(name, said):
+    """Every later policy lets every example leave as early or earlier; the first lets nobody leave."""
+    logits, certainty = said
+    exits, _, classes = logits.shape
+    sweep = [{"name": name, **arguments} for arguments in registry.get(name).sweep(exits, classes)]
+    taken = [registry.build(policy).exits(logits, certainty).tolist() for policy in sweep]
+    assert sweep == [dict(items) for items in dict.fromkeys(tuple(policy.items()) for policy in sweep)]
+    if not sweep:
+        assert (name, exits) == ("patience", 1)
+        return
+    assert set(taken[0]) == {exits - 1}
+    for slow, fast in pairwise(taken):
+        assert all(later >= sooner for later, sooner in zip(slow, fast, strict=True))
 
-    assert registry.build({"name": "patience", "patience": patience}).exits(logits).tolist() == loop(
-        logits, decide
-    )
+
+@pytest.mark.parametrize("name", ["entropy", "confidence", "learned"])
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_a_sweep_ends_where_all_leave_at_once(name, classes):
+    logits = torch.randn(4, 50, classes, generator=torch.Generator().manual_seed(1)) * 4
+    certainty = torch.rand(4, 50, generator=torch.Generator().manual_seed(1))
+    last = registry.get(name).sweep(4, classes)[-1]
+    assert set(registry.build({"name": name, **last}).exits(logits, certainty).tolist()) == {0}
+
+
+def test_a_policy_of_ones_own_is_tried_as_it_is():
+    class Never(ExitPolicy):
+        def leaves(self, history, exit_index):
+            return torch.zeros(history.shape[1], dtype=torch.bool)
+
+    assert Never.sweep(5, 2) == [{}]
+    logits, certainty = torch.randn(5, 3, 2), torch.rand(5, 3)
+    assert Never().exits(logits).tolist() == Never().exits(logits, certainty).tolist() == [4, 4, 4]
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(ValueError, match="learn_to_exit"):
+        registry.build("learned").exits(torch.zeros(2, 3, 2))
+    with pytest.raises(ValueError, match="needs a margin"):
+        registry.build("patience").exits(torch.zeros(2, 3, 1))
+    with pytest.raises(ValueError, match="above 0"):
+        registry.build({"name": "patience", "margin": 0})
+    with pytest.raises(ValueError, match="at least 1"):
+        registry.build({"name": "patience", "patience": 0})
+    with pytest.raises(RecipeError, match="no argument 'threshold'"):
+        registry.build({"name": "patience", "threshold": 0.1})
 
 
 @pytest.mark.parametrize("scale", [1, 1e2, 1e4, 1e30])

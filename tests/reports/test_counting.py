@@ -20,7 +20,7 @@ from transformers import (
     RobertaConfig,
 )
 
-from prunekit.costs import Cost, exit_macs, total_cost
+from prunekit.costs import Cost, CostModel, exit_macs, module_costs, total_cost
 from prunekit.errors import UnsupportedModelError
 from prunekit.exits import MultiExitForSequenceClassification as MultiExit
 from prunekit.granularities import registry as granularities
@@ -93,18 +93,32 @@ def test_classifiers_agree_with_the_cost_model_and_torch(family, implementation)
 @pytest.mark.parametrize("family", CONFIGS)
 @pytest.mark.parametrize(
     "options",
-    [{}, {"head": "pooled", "num_labels": 3}, {"reads": "mean", "exit_layers": [2]}, {"reads": "learned"}],
-    ids=["first", "pooled", "mean-single", "learned"],
+    [
+        {},
+        {"head": "pooled", "num_labels": 3},
+        {"reads": "mean", "exit_layers": [2]},
+        {"reads": "learned"},
+        {"reads": "learned", "certainty": True},
+    ],
+    ids=["first", "pooled", "mean-single", "learned", "certain"],
 )
 def test_exits_agree_with_the_cost_model_and_torch(family, implementation, options):
-    model = multi_exit(family, implementation, **options)
+    certainty = "certainty" in options
+    model = multi_exit(family, implementation, **{k: v for k, v in options.items() if k != "certainty"})
+    if certainty:
+        model.add_exit_certainty()
     for group in [
         g for name in ("heads", "neurons", "rank") for g in granularities.build(name).groups(model)
     ]:
         group.keep(torch.arange(max(1, group.size // 2)))
-    model.set_exit_policy({"name": "entropy", "threshold": 100.0})
+    leave_at_once = ("learned", 0.0) if certainty else ("entropy", 100.0)
+    model.set_exit_policy(dict(zip(("name", "threshold"), leave_at_once, strict=True)))
     counts = count(model, T)
     assert counts.total == total_cost(model, T)
+    rows = {row.layer: row for row in module_costs(model, T) if row.part == "exits"}
+    assert {e.layer: (e.parameters, e.own_macs) for e in counts.exits} == {
+        layer: (row.parameters, row.macs) for layer, row in rows.items()
+    }
     assert [e.macs for e in counts.exits] == exit_macs(model, [T])[0].tolist()
     assert counts.exits[-1].macs == counts.total.macs
     assert [e.layer for e in counts.exits] == model.config.exit_layers
@@ -112,6 +126,21 @@ def test_exits_agree_with_the_cost_model_and_torch(family, implementation, optio
         assert counts.total.macs == torch_macs(model, all_exits=True)
         # Everybody leaves at the first exit: what was really run is what the first exit is said to cost.
         assert counts.exits[0].macs == torch_macs(model)
+
+
+def test_what_a_certainty_costs_by_hand():
+    """H multiply-adds at every exit, H + 1 parameters once; the rest is as it was."""
+    plain, model = multi_exit(), multi_exit()
+    model.add_exit_certainty()
+    before, after = total_cost(plain, T), total_cost(model, T)
+    assert (after.parameters - before.parameters, after.macs - before.macs) == (33, 2 * 32)
+    more = exit_macs(model, [T, 5]) - exit_macs(plain, [T, 5])
+    assert more.tolist() == [[32, 64], [32, 64]]
+    groups = [g for name in ("heads", "neurons") for g in granularities.build(name).groups(model)]
+    assert CostModel(model, groups, T).total() == after
+    example = {"input_ids": torch.full((3, T), 2)}
+    measured = CostModel(model, groups, T, example_inputs=example).total()
+    assert measured.parameters == after.parameters
 
 
 def test_a_batch_costs_its_examples_and_modules_add_up():

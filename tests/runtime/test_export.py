@@ -14,9 +14,11 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="the extra 'export' is n
 pytest.importorskip("onnx", reason="the extra 'export' is not installed")
 
 
-@pytest.mark.parametrize("reads", ["first", "mean", "learned"])
+@pytest.mark.parametrize(
+    ("reads", "certainty"), [("first", False), ("mean", True), ("learned", False), ("learned", True)]
+)
 @pytest.mark.parametrize("family", ENCODERS)
-def test_every_exit_is_the_same_for_other_batches_and_lengths(family, reads, tmp_path):
+def test_every_exit_is_the_same_for_other_batches_and_lengths(family, reads, certainty, tmp_path):
     model = MultiExitForSequenceClassification.from_backbone(
         backbone(family), num_labels=3, reads=reads
     ).eval()
@@ -28,16 +30,22 @@ def test_every_exit_is_the_same_for_other_batches_and_lengths(family, reads, tmp
     for granularity in ("heads", "neurons", "rank"):
         for index, group in enumerate(registry.build(granularity).groups(model)):
             group.keep(torch.arange(max(1, group.size // 2 - index)))
-    model.set_exit_policy("entropy")
+    if certainty:
+        torch.nn.init.normal_(model.add_exit_certainty().linear.weight)
+    model.set_exit_policy("learned" if certainty else "entropy")
     session = onnxruntime.InferenceSession(
         str(export_onnx(model, tmp_path / "model.onnx")), providers=["CPUExecutionProvider"]
     )
     assert not model.training
     for inputs in (batch(), batch(size=1, length=4, seed=3), batch(size=7, length=30, seed=4)):
-        (found,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+        found = session.run(None, {name: value.numpy() for name, value in inputs.items()})
         with torch.no_grad():
-            expected = model(**inputs, all_exits=True).exit_logits
-        assert torch.allclose(torch.from_numpy(found), expected, atol=1e-4)
+            output = model(**inputs, all_exits=True)
+        expected = [output.exit_logits, *([output.exit_certainty] if certainty else [])]
+        for one, other in zip(found, expected, strict=True):
+            assert torch.allclose(torch.from_numpy(one), other, atol=1e-4)
+    names = [output.name for output in session.get_outputs()]
+    assert names == ["exit_logits", *(["exit_certainty"] if certainty else [])]
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+
+# Of the way from where nobody leaves early to where everybody leaves at once: even steps, finer where
+# predictions are sure.
+SHARES = (0.0, 0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.075, *(i / 40 for i in range(4, 41)))
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -19,24 +24,70 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 class ExitPolicy(ABC):
-    """Decides, exit by exit, which examples leave. It reads logits alone."""
+    """Decides, exit by exit, which examples leave. It reads logits, and certainty where it says so.
+
+    Attributes:
+        needs_certainty: it reads how sure the exits are that they are right, as a model with
+            ``config.exit_certainty`` says; :meth:`leaves` then gets it as a third argument.
+    """
+
+    needs_certainty: ClassVar[bool] = False
 
     @abstractmethod
     def leaves(self, history: Tensor, exit_index: int) -> Tensor:
         """Who leaves at exit ``exit_index`` (0-based): bool ``[B]``.
+
+        A policy that needs certainty is called with a third argument: that of the exits passed so far, 0 to
+        1, ``[exit_index + 1, B]``.
 
         Args:
             history: logits of the exits passed so far, this one included, ``[exit_index + 1, B, C]``.
             exit_index: position of the exit. Nobody is asked at the last exit: there all leave.
         """
 
-    def exits(self, logits: Tensor) -> Tensor:
-        """The exit each example takes, int64 ``[N]``, from all exits' logits ``[E, N, C]``."""
+    @classmethod
+    def sweep(cls, exits: int, classes: int) -> list[dict[str, Any]]:
+        """Arguments to try the policy with, from the slowest to the fastest; by default its own defaults.
+
+        Args:
+            exits: the model has so many, E.
+            classes: C.
+        """
+        return [{}]
+
+    def decide(self, history: Tensor, exit_index: int, certainty: Tensor | None = None) -> Tensor:
+        """:meth:`leaves`, called with what the policy reads: bool ``[B]``.
+
+        Args:
+            history: logits ``[exit_index + 1, B, C]``.
+            exit_index: position of the exit.
+            certainty: ``[exit_index + 1, B]``; may be given to any policy.
+
+        Raises:
+            ValueError: the policy needs certainty, and there is none.
+        """
+        if not self.needs_certainty:
+            return self.leaves(history, exit_index)
+        if certainty is None:
+            raise ValueError(
+                f"{type(self).__name__} needs exits that say how sure they are: train them with the stage "
+                "learn_to_exit, or call add_exit_certainty"
+            )
+        return self.leaves(history, exit_index, certainty)  # type: ignore[call-arg]
+
+    def exits(self, logits: Tensor, certainty: Tensor | None = None) -> Tensor:
+        """The exit each example takes, int64 ``[N]``.
+
+        Args:
+            logits: of all exits, ``[E, N, C]``.
+            certainty: of all exits, ``[E, N]``; needed where ``needs_certainty`` is true.
+        """
         count, size = logits.shape[:2]
         taken = torch.full((size,), count - 1, dtype=torch.int64, device=logits.device)
         waiting = torch.ones(size, dtype=torch.bool, device=logits.device)
         for index in range(count - 1):
-            leaving = waiting & self.leaves(logits[: index + 1], index)
+            passed = None if certainty is None else certainty[: index + 1]
+            leaving = waiting & self.decide(logits[: index + 1], index, passed)
             taken[leaving] = index
             waiting &= ~leaving
         return taken

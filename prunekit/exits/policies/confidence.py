@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
 from . import register
-from .base import ExitPolicy, threshold_at
+from .base import SHARES, ExitPolicy, threshold_at
 
 
 @register("confidence")
@@ -23,3 +24,7 @@ class Confidence(ExitPolicy):
 
     def leaves(self, history: Tensor, exit_index: int) -> Tensor:
         return history[-1].float().softmax(dim=-1).amax(dim=-1) > threshold_at(self.threshold, exit_index)
+
+    @classmethod
+    def sweep(cls, exits: int, classes: int) -> list[dict[str, Any]]:
+        return [{"threshold": round(1 - share * (1 - 1 / classes), 4)} for share in SHARES]

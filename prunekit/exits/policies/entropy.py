@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
 from . import register
-from .base import ExitPolicy, entropy, threshold_at
+from .base import SHARES, ExitPolicy, entropy, threshold_at
 
 
 @register("entropy")
@@ -25,3 +27,7 @@ class Entropy(ExitPolicy):
 
     def leaves(self, history: Tensor, exit_index: int) -> Tensor:
         return entropy(history[-1]) < threshold_at(self.threshold, exit_index)
+
+    @classmethod
+    def sweep(cls, exits: int, classes: int) -> list[dict[str, Any]]:
+        return [{"threshold": round(share * math.log(classes), 4)} for share in SHARES]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -15,19 +17,37 @@ class Patience(ExitPolicy):
 
     A counter starts at 0 at the first exit, grows by one when an exit's label equals that of the exit
     before, and returns to 0 when it does not; an example leaves when the counter reaches ``patience``,
-    so ``patience + 1`` exits agree (Zhou et al., 2020, "BERT Loses Patience", section 3.2).
+    so ``patience + 1`` exits agree (Zhou et al., 2020, "BERT Loses Patience", section 3.2). Of equal logits
+    the first class is the label. With one output (regression) an exit agrees with the one before when they
+    differ by less than ``margin``.
 
     Args:
         patience: at least 1.
+        margin: of a regression's outputs, in their unit; above 0.
     """
 
-    def __init__(self, patience: int = 2) -> None:
+    def __init__(self, patience: int = 2, margin: float | None = None) -> None:
         if patience < 1:
             raise ValueError(f"patience must be at least 1, not {patience}")
+        if margin is not None and not margin > 0:
+            raise ValueError(f"margin must be above 0, not {margin}: nobody would ever leave")
         self.patience = patience
+        self.margin = margin
 
     def leaves(self, history: Tensor, exit_index: int) -> Tensor:
-        labels = history.argmax(dim=-1)
+        regression = history.shape[-1] == 1
+        if regression and self.margin is None:
+            raise ValueError("patience needs a margin where a model has one output, e.g. margin: 0.5")
         if exit_index < self.patience:
-            return torch.zeros(labels.shape[1], dtype=torch.bool, device=history.device)
-        return (labels[-self.patience - 1 :] == labels[-1]).all(dim=0)
+            return torch.zeros(history.shape[1], dtype=torch.bool, device=history.device)
+        last = history[-self.patience - 1 :]
+        if regression:
+            assert self.margin is not None
+            return (last.float().diff(dim=0).abs() < self.margin).squeeze(-1).all(dim=0)
+        # Of equal values argmax takes the first.
+        labels = last.argmax(dim=-1)
+        return (labels == labels[-1]).all(dim=0)
+
+    @classmethod
+    def sweep(cls, exits: int, classes: int) -> list[dict[str, Any]]:
+        return [{"patience": patience} for patience in range(exits - 1, 0, -1)]
