@@ -1,10 +1,10 @@
 """Tasks and where their examples come from, the embedded one included."""
 
 from .config import DataConfig
-from .encoding import EncodedTask, check_text, collator, encode, word_tokenizer
+from .encoding import EncodedTask, check_text, collator, encode, encode_examples, word_tokenizer
 from .glue import GLUE_TASKS
 from .metrics import METRICS, check_metrics, score
-from .tasks import TaskData, load_task
+from .tasks import TaskData, load_examples, load_task
 
 __all__ = [
     "GLUE_TASKS",
@@ -16,6 +16,8 @@ __all__ = [
     "check_text",
     "collator",
     "encode",
+    "encode_examples",
+    "load_examples",
     "load_task",
     "score",
     "word_tokenizer",

@@ -70,6 +70,12 @@ class DataConfig(BaseModel):
     )
     validation_size: int | None = Field(None, ge=1, description="validate on at most this many examples")
     test_size: int | None = Field(None, ge=1, description="report on at most this many examples")
+    calibration_size: int = Field(
+        0,
+        ge=0,
+        description="hold out this many training examples more, drawn evenly, for the stage calibrate: used "
+        "for nothing else, and no text of them is in another part; 0: none, it takes the validation examples",
+    )
     hub_name: str | None = Field(None, description="name of a dataset on the Hugging Face hub")
     hub_config: str | None = Field(None, description="configuration (subset) of the hub dataset")
     hub_splits: dict[SplitName, str] = Field(

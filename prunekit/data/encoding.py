@@ -71,6 +71,7 @@ class EncodedTask:
             tokenizer makes them ``token_type_ids``, ``labels`` (int) and ``index`` (the example's position in
             its split of ``task``). Unpadded.
         task: the texts.
+        calibration: the same of a task that has such examples.
         truncated: split -> number of examples that were cut to ``max_length`` tokens.
     """
 
@@ -78,6 +79,7 @@ class EncodedTask:
     validation: datasets.Dataset
     test: datasets.Dataset
     task: TaskData
+    calibration: datasets.Dataset | None = None
     truncated: dict[str, int] = field(default_factory=dict)
     _lengths: dict[str, NDArray[np.int64]] = field(default_factory=dict, repr=False)
 
@@ -87,8 +89,9 @@ class EncodedTask:
 
     @property
     def splits(self) -> dict[str, datasets.Dataset]:
-        """The three splits by name."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}
+        """The splits by name."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return splits if self.calibration is None else {**splits, "calibration": self.calibration}
 
 
 def encode(task: TaskData, tokenizer: PreTrainedTokenizerBase, max_length: int) -> EncodedTask:
@@ -99,18 +102,36 @@ def encode(task: TaskData, tokenizer: PreTrainedTokenizerBase, max_length: int) 
     """
     encoded, truncated, lengths = {}, {}, {}
     for split, data in task.splits.items():
-        columns, truncated[split] = _encode_split(data, split, tokenizer, max_length)
-        lengths[split] = np.array([len(ids) for ids in columns["input_ids"]], dtype=np.int64)
-        encoded[split] = _torch_dataset(columns)
-        if truncated[split]:
-            logger.warning(
-                "%d of %d %s examples are longer than %d tokens and were cut",
-                truncated[split],
-                len(data),
-                split,
-                max_length,
-            )
+        encoded[split], lengths[split], truncated[split] = encode_examples(data, split, tokenizer, max_length)
     return EncodedTask(**encoded, task=task, truncated=truncated, _lengths=lengths)
+
+
+def encode_examples(
+    data: datasets.Dataset, name: str, tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> tuple[datasets.Dataset, NDArray[np.int64], int]:
+    """Tokenise one split.
+
+    Args:
+        data: as in :class:`~prunekit.data.TaskData`.
+        name: what its examples are called, for messages.
+
+    Returns:
+        The examples as in :class:`EncodedTask`, their lengths int64 [N], and how many of them were cut.
+
+    Raises:
+        DataError: a text tokenises to nothing (split and example are named).
+    """
+    columns, truncated = _encode_split(data, name, tokenizer, max_length)
+    lengths = np.array([len(ids) for ids in columns["input_ids"]], dtype=np.int64)
+    if truncated:
+        logger.warning(
+            "%d of %d %s examples are longer than %d tokens and were cut",
+            truncated,
+            len(data),
+            name,
+            max_length,
+        )
+    return _torch_dataset(columns), lengths, truncated
 
 
 def check_text(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], where: str = "text") -> None:

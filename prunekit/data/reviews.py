@@ -49,7 +49,8 @@ def generate(seed: int, sizes: Mapping[str, int] = SIZES) -> dict[str, list[Revi
     """Write the examples of every split.
 
     The same seed gives the same examples in every Python version. No sentence comes twice, within a split
-    or across splits. Test and validation come first, so that they do not depend on the size of train.
+    or across splits. Test and validation come first, so that they do not depend on the size of train;
+    calibration examples, where they are asked for, come next.
 
     Args:
         seed: what to draw from.
@@ -59,7 +60,7 @@ def generate(seed: int, sizes: Mapping[str, int] = SIZES) -> dict[str, list[Revi
         DataError: more sentences are asked for than the grammar can tell apart.
     """
     seen: set[str] = set()
-    order = sorted(sizes, key=lambda split: ("test", "validation", "train").index(split))
+    order = sorted(sizes, key=lambda split: ("test", "validation", "calibration", "train").index(split))
     rng = random.Random(seed)
     splits = {split: _split(rng, sizes[split], seen) for split in order}
     return {split: splits[split] for split in sizes}

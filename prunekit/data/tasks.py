@@ -1,4 +1,4 @@
-"""A task: its examples in three splits, its label names and its metrics."""
+"""A task: its examples in three or four splits, its label names and its metrics."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
+CALIBRATION = "calibration"
 
 
 @dataclass
@@ -36,6 +37,7 @@ class TaskData:
             ``validation`` chooses checkpoints, ``test`` is what is reported.
         label_names: names of the classes in the order of their numbers.
         metrics: names of the scores; the first is the main one.
+        calibration: held out for choosing an exit policy with a guarantee; ``None`` where none is asked for.
     """
 
     name: str
@@ -44,6 +46,7 @@ class TaskData:
     test: datasets.Dataset
     label_names: list[str]
     metrics: list[str]
+    calibration: datasets.Dataset | None = None
 
     @property
     def num_labels(self) -> int:
@@ -57,15 +60,17 @@ class TaskData:
 
     @property
     def splits(self) -> dict[str, datasets.Dataset]:
-        """The three splits by name."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}
+        """The splits by name."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return splits if self.calibration is None else {**splits, CALIBRATION: self.calibration}
 
 
 def load_task(config: DataConfig, seed: int) -> TaskData:
     """Read or generate the task's examples.
 
     Without validation data, validation examples are held out of train, stratified by label; where
-    ``train_size`` leaves examples over, those are taken for it, so that no training example is lost.
+    ``train_size`` leaves examples over, those are taken for it, so that no training example is lost. The same
+    holds for calibration examples, which are drawn after all that validates and tests.
 
     Args:
         config: the recipe's ``data`` part.
@@ -91,8 +96,38 @@ def load_task(config: DataConfig, seed: int) -> TaskData:
     return task
 
 
+def load_examples(
+    path: str, key: str, label_names: Sequence[str], config: DataConfig | None = None
+) -> datasets.Dataset:
+    """Labelled examples of a file, in the columns of :class:`TaskData`'s splits, for a model that is there.
+
+    Args:
+        path: a csv, tsv, json, jsonl or parquet file.
+        key: what named it, for messages.
+        label_names: the model's, in the order of their numbers.
+        config: of the data the model was made from: names of the columns.
+
+    Raises:
+        DataError: the file cannot be read, or has no such columns or labels.
+    """
+    table = read_file(path, key)
+    if config is None:
+        config = DataConfig(task=CUSTOM, train_file=path, test_file=path)
+    try:
+        return _examples(table, find_columns(config, GLUE_TASKS.get(config.task), table), label_names)
+    except DataError as error:
+        names = ", ".join(label_names[:20])
+        error.mend = (
+            "it needs a column of texts ('text', for pairs also 'text_pair', or those of the data that the "
+            f"model was made from) and a column 'label' with the model's classes: {names}"
+        )
+        raise
+
+
 def _generated(config: DataConfig, seed: int) -> TaskData:
     sizes = {split: getattr(config, f"{split}_size") or reviews.SIZES[split] for split in SPLITS}
+    if config.calibration_size:
+        sizes[CALIBRATION] = config.calibration_size
     splits = {
         split: _dataset(
             {
@@ -165,7 +200,7 @@ def _dataset(values: dict[str, list[Any]]) -> datasets.Dataset:
 def _divide(
     examples: dict[str, datasets.Dataset], config: DataConfig, rng: np.random.Generator
 ) -> dict[str, datasets.Dataset]:
-    """Three splits of the sizes asked for, out of what was read."""
+    """The splits of the sizes asked for, out of what was read."""
     train = examples["train"]
     result = {}
     if "test" in examples:
@@ -175,12 +210,14 @@ def _divide(
         train, result["test"] = _hold_out(train, min(wanted, config.test_size or wanted), rng, "test")
     if "validation" in examples:
         result["validation"] = _at_most(examples["validation"], config.validation_size, rng)
-        result["train"] = _at_most(train, config.train_size, rng)
     else:
         used = min(config.train_size or len(train), len(train))
         wanted = config.validation_size or max(1, round(config.validation_fraction * used))
         train, result["validation"] = _hold_out(train, wanted, rng, "validation")
-        result["train"] = _at_most(train, config.train_size, rng)
+    if config.calibration_size:
+        elsewhere = _texts(result["test"]) + _texts(result["validation"])
+        train, result[CALIBRATION] = _hold_out_apart(train, config.calibration_size, set(elsewhere), rng)
+    result["train"] = _at_most(train, config.train_size, rng)
     return result
 
 
@@ -194,6 +231,33 @@ def _hold_out(
         )
     chosen, rest = stratified(data["label"], size, rng)
     return data.select(rest), data.select(chosen)
+
+
+def _hold_out_apart(
+    data: datasets.Dataset, size: int, elsewhere: set[tuple[str, ...]], rng: np.random.Generator
+) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """Hold ``size`` examples out, none of whose texts is elsewhere; what repeats one of them is left out.
+
+    They are drawn evenly, not by label: a test of a policy needs a plain sample.
+    """
+    texts = _texts(data)
+    free = [row for row, text in enumerate(texts) if text not in elsewhere]
+    chosen = sorted(rng.permutation(free)[:size].tolist())
+    taken = {texts[row] for row in chosen}
+    rest = [row for row, text in enumerate(texts) if text not in taken]
+    if len(chosen) < size or not rest:
+        raise DataError(
+            f"{size} calibration examples are to be held out of {len(free)} for training whose texts "
+            "are in no other part: " + ("they are too few" if len(chosen) < size else "none would be left"),
+            "lower data.calibration_size",
+        )
+    return data.select(rest), data.select(chosen)
+
+
+def _texts(data: datasets.Dataset) -> list[tuple[str, ...]]:
+    """The text, or the pair of texts, of every example."""
+    names = [name for name in ("text", "text_pair") if name in data.column_names]
+    return list(zip(*(data[name] for name in names), strict=True))
 
 
 def _at_most(data: datasets.Dataset, size: int | None, rng: np.random.Generator) -> datasets.Dataset:
@@ -225,12 +289,8 @@ def stratified(labels: Sequence[int], size: int, rng: np.random.Generator) -> tu
 
 
 def _warn_of_overlap(task: TaskData) -> None:
-    def texts(data: datasets.Dataset) -> list[tuple[str, ...]]:
-        names = ("text", "text_pair") if task.is_pair else ("text",)
-        return list(zip(*(data[name] for name in names), strict=True))
-
-    train = set(texts(task.train))
-    shared = sum(example in train for example in texts(task.test))
+    train = set(_texts(task.train))
+    shared = sum(example in train for example in _texts(task.test))
     if shared:
         logger.warning(
             "%d of %d test examples of %s are also in its training data: scores on them say little",
