@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,10 +19,13 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from .architectures import architecture_of, backbone_of
-from .errors import CheckpointError, RecipeError, first_line
+from .architectures import LAYOUTS, architecture_of, backbone_of
+from .errors import CheckpointError, PrunekitError, RecipeError, first_line
 from .exits import MultiExitConfig, MultiExitForSequenceClassification
 from .exits.model import drop_pooler
+
+if TYPE_CHECKING:
+    from .architectures.elasticbert import ElasticBertCheckpoint
 
 BUILTIN = "builtin:"
 
@@ -79,7 +82,12 @@ def load_config(model: ModelConfig, vocab_size: int | None = None) -> Pretrained
             config.vocab_size = vocab_size
     else:
         with _reading(model.name):
-            config = AutoConfig.from_pretrained(model.name, revision=model.revision)
+            layout, described = _layout(model)
+            config = (
+                AutoConfig.from_pretrained(model.name, revision=model.revision)
+                if layout is None
+                else layout.config(described)
+            )
     inner = getattr(config, "backbone", None)
     target = inner if isinstance(inner, PretrainedConfig) else config
     for key, value in model.config.items():
@@ -105,15 +113,17 @@ def load_backbone(model: ModelConfig, vocab_size: int | None = None) -> PreTrain
 
         backbone = backbone_of(load(model.name, attn_implementation=model.attention, dtype=torch.float32))
     else:
+        arguments: dict[str, Any] = {
+            "revision": model.revision,
+            "config": config,
+            "attn_implementation": model.attention,
+            "dtype": torch.float32,
+        }
         with _reading(model.name):
-            backbone, info = AutoModel.from_pretrained(
-                model.name,
-                revision=model.revision,
-                config=config,
-                attn_implementation=model.attention,
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
+            layout, _ = _layout(model)
+            if layout is not None:
+                return _checked(layout.load(model.name, **arguments))
+            backbone, info = AutoModel.from_pretrained(model.name, output_loading_info=True, **arguments)
         # Poolers are dropped, and many checkpoints have none.
         missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
         if missing:
@@ -147,7 +157,16 @@ def load_tokenizer(model: ModelConfig, texts: Sequence[str] | None = None) -> Pr
             raise ValueError("the built-in encoder's tokenizer is made from texts")
         return word_tokenizer(texts)
     with _reading(model.name):
-        return AutoTokenizer.from_pretrained(model.name, revision=model.revision)
+        layout, described = _layout(model)
+        # Where it finds no tokenizer class it asks the configuration, of which it must know the type.
+        known = {} if layout is None else {"config": layout.config(described)}
+        return AutoTokenizer.from_pretrained(model.name, revision=model.revision, **known)
+
+
+def _layout(model: ModelConfig) -> tuple[ElasticBertCheckpoint | None, dict[str, Any]]:
+    """What reads a checkpoint of a type that transformers does not know, and its ``config.json``."""
+    described, _ = PretrainedConfig.get_config_dict(model.name, revision=model.revision)
+    return LAYOUTS.get(str(described.get("model_type"))), described
 
 
 def _checked(backbone: PreTrainedModel) -> PreTrainedModel:
@@ -170,7 +189,7 @@ def _reading(name: str) -> Iterator[None]:
     """Turn what loading a checkpoint raises into one message that names it."""
     try:
         yield
-    except CheckpointError:
+    except PrunekitError:
         raise
     except Exception as error:  # transformers passes on whatever its parsers raise
         if Path(name).exists():

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from ..errors import UnsupportedModelError
 from ..registry import Registry
 from .base import Architecture, AttentionParts, FeedForwardParts, select_rows
+from .elasticbert import ElasticBertCheckpoint, take_poolers
 from .embedding import FactorizedEmbedding, singular_values, truncated_svd
 from .narrowing import Narrowing, even_layers
 from .narrowing import narrowed as _narrowed
@@ -17,6 +18,10 @@ from .shape import LayerShape, ModelShape, apply_shape, read_shape
 
 registry: Registry[Architecture] = Registry("architecture", Architecture, "prunekit.architectures")
 register = registry.register
+
+
+# Checkpoints that are models of transformers under another layout: model type -> what reads them.
+LAYOUTS = {"elasticbert": ElasticBertCheckpoint()}
 
 
 def backbone_of(model: nn.Module) -> nn.Module:
@@ -75,6 +80,7 @@ def narrowed(model: PreTrainedModel, to: Narrowing) -> tuple[PreTrainedModel, Te
 
 
 __all__ = [
+    "LAYOUTS",
     "Architecture",
     "AttentionParts",
     "FactorizedEmbedding",
@@ -93,5 +99,6 @@ __all__ = [
     "select_rows",
     "shape_of",
     "singular_values",
+    "take_poolers",
     "truncated_svd",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,12 +13,14 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from ..architectures import ModelShape, architecture_of, reshape, select_rows, shape_of
+from ..architectures import ModelShape, architecture_of, reshape, select_rows, shape_of, take_poolers
 from .config import MultiExitConfig
 from .equilibrium import scale_gradient
 from .heads import ExitCertainty, ExitHead, HeadKind, Reads
 from .policies import ExitPolicy
 from .policies import registry as policies
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -103,7 +106,8 @@ class MultiExitForSequenceClassification(PreTrainedModel):
     ) -> MultiExitForSequenceClassification:
         """Put exits on a bare encoder or decoder (``AutoModel``), which becomes part of the new model.
 
-        Layers behind the last exit are dropped, and so is the backbone's own pooler.
+        Layers behind the last exit are dropped, and so is the backbone's own pooler. Poolers that came with a
+        multi-exit checkpoint (ElasticBERT's, one a layer) are what pooled exits begin with.
 
         Raises:
             UnsupportedModelError: the backbone's family has no registered architecture.
@@ -115,6 +119,7 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         if layers[-1] < depth:
             architecture.truncate(backbone, layers[-1])
         drop_pooler(backbone)
+        poolers = take_poolers(backbone)
         names = list(label_names) if label_names is not None else [f"LABEL_{i}" for i in range(num_labels)]
         config = MultiExitConfig(
             backbone=backbone.config,
@@ -129,7 +134,22 @@ class MultiExitForSequenceClassification(PreTrainedModel):
             id2label=dict(enumerate(names)),
             label2id={name: i for i, name in enumerate(names)},
         )
-        return cls(config, backbone)
+        model = cls(config, backbone)
+        if poolers:
+            model._start_poolers(poolers)
+        return model
+
+    def _start_poolers(self, poolers: dict[int, dict[str, Tensor]]) -> None:
+        """Begin pooled exits with poolers that were trained with the backbone: layer -> state."""
+        started = []
+        for number, head in zip(self.config.exit_layers, self.exits, strict=True):
+            if number in poolers and isinstance(head.dense, nn.Linear):
+                head.dense.load_state_dict(poolers[number])
+                started.append(str(number))
+        if started:
+            logger.info("exits on layers %s begin with the checkpoint's poolers", ", ".join(started))
+        else:
+            logger.info("the checkpoint's poolers are dropped: these exits have none")
 
     def set_exit_policy(self, spec: str | dict[str, Any] | None) -> None:
         """Use a policy at inference, and store it in the configuration; ``None``: all layers, always.
