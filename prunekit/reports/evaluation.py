@@ -23,11 +23,16 @@ EARLY_ERRORS_SHOWN = 50
 TEXT_SHOWN = 500
 
 
-def exits_taken(logits: Floats, policy: Policy | None) -> Integers:
-    """Index of the exit each example takes: int64 ``[N]`` for logits ``[E, N, C]``."""
+def exits_taken(logits: Floats, policy: Policy | None, certainty: Floats | None = None) -> Integers:
+    """Index of the exit each example takes: int64 ``[N]`` for logits ``[E, N, C]``, certainty ``[E, N]``."""
     if policy is None:
         return np.full(logits.shape[1], logits.shape[0] - 1, dtype=np.int64)
-    taken: Integers = policies.build(policy).exits(torch.from_numpy(np.ascontiguousarray(logits))).numpy()
+    said, sure = (
+        None if values is None else torch.from_numpy(np.ascontiguousarray(values))
+        for values in (logits, certainty)
+    )
+    assert said is not None
+    taken: Integers = policies.build(policy).exits(said, sure).numpy()
     return taken.astype(np.int64)
 
 
@@ -61,7 +66,7 @@ def evaluate_exits(
     view = _View(outputs, predictions, labels, short, costs, score, dense)
     exit_scores = [dict(score(labels, row)) for row in predictions]
     chosen_point = view.point(chosen)
-    errors = _early_errors(outputs, predictions, exits_taken(outputs.logits, chosen))
+    errors = _early_errors(outputs, predictions, exits_taken(outputs.logits, chosen, outputs.certainty))
     return Evaluation(
         split=split,
         examples=len(labels),
@@ -108,7 +113,7 @@ class _View:
     dense: DenseScores
 
     def point(self, policy: Policy | None) -> OperatingPoint:
-        taken = exits_taken(self.outputs.logits, policy)
+        taken = exits_taken(self.outputs.logits, policy, self.outputs.certainty)
         everything = np.ones(len(taken), dtype=bool)
         whole = self.subset(taken, everything)
         metric = next(iter(whole.scores))

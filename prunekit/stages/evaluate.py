@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,19 +19,22 @@ if TYPE_CHECKING:
     from ..reports import Evaluation, RunReport, StageRecord
 
 logger = logging.getLogger(__name__)
-# Shares of the largest entropy, ln C: even steps, finer where confident predictions lie.
-_SHARES = (0.0, 0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.075, *(i / 40 for i in range(4, 41)))
 
 
 class EvaluateConfig(StageConfig):
     """Settings of the stage."""
 
-    policy: str = Field("entropy", description="how examples leave: an exit policy that has a threshold")
+    policy: str = Field(
+        "entropy", description="how examples leave: an exit policy, tried with all that its own sweep has"
+    )
     thresholds: list[float] | None = Field(
-        None, min_length=1, description="thresholds to try; default: 45 from 0 to the largest entropy"
+        None, min_length=1, description="instead of the policy's sweep: the thresholds to try"
     )
     policies: list[str | dict[str, Any]] | None = Field(
-        None, min_length=1, description="instead: the policies to try, e.g. [{name: patience, patience: 2}]"
+        None,
+        min_length=1,
+        description="instead: the policies to try, a name for its sweep, or one with its arguments, e.g. "
+        "[confidence, {name: patience, patience: 2}]",
     )
     max_drop: float = Field(
         0.01,
@@ -50,18 +52,26 @@ class EvaluateConfig(StageConfig):
         """A wrong name or argument is refused before any compute."""
         from ..exits.policies import registry
 
-        for policy in self.sweep(2):
+        for policy in self.sweep(2, 2):
             registry.build(policy)
         return self
 
-    def sweep(self, classes: int) -> list[dict[str, Any]]:
-        """The policies to try, as specifications."""
+    def sweep(self, exits: int, classes: int) -> list[dict[str, Any]]:
+        """The policies to try, as specifications; none for a single exit, before which nobody can leave."""
+        if exits == 1:
+            return []
         if self.policies is not None:
-            return [{"name": p} if isinstance(p, str) else p for p in self.policies]
-        thresholds = self.thresholds
-        if thresholds is None:
-            thresholds = [round(share * math.log(classes), 4) for share in _SHARES]
-        return [{"name": self.policy, "threshold": threshold} for threshold in thresholds]
+            every = [_sweep(p, exits, classes) if isinstance(p, str) else [p] for p in self.policies]
+            return [policy for some in every for policy in some]
+        if self.thresholds is not None:
+            return [{"name": self.policy, "threshold": threshold} for threshold in self.thresholds]
+        return _sweep(self.policy, exits, classes)
+
+
+def _sweep(name: str, exits: int, classes: int) -> list[dict[str, Any]]:
+    from ..exits.policies import registry
+
+    return [{"name": name, **arguments} for arguments in registry.get(name).sweep(exits, classes)]
 
 
 @register("evaluate")
@@ -79,14 +89,24 @@ class Evaluate(Stage):
 
         from ..exits.policies import registry
 
-        exits, classes = len(plan.model.config.exit_layers), plan.model.config.num_labels
-        key = "thresholds" if self.config.policies is None else "policies"
-        for policy in self.config.sweep(classes):
+        model = plan.model.config
+        exits, classes = len(model.exit_layers), model.num_labels
+        logits = torch.zeros(exits, 1, classes)
+        certainty = torch.zeros(exits, 1) if model.exit_certainty else None
+        key = "policies" if self.config.policies else "thresholds" if self.config.thresholds else "policy"
+        for spec in self.config.sweep(exits, classes):
+            policy = registry.build(spec)
+            if policy.needs_certainty and certainty is None:
+                raise RecipeError(
+                    f"evaluate.{key}: the exit policy {spec['name']!r} reads how sure exits are that they "
+                    "are right, and the model's do not say it",
+                    "put learn_to_exit into stages, before evaluate and behind what makes the exits",
+                )
             try:
-                registry.build(policy).exits(torch.zeros(exits, 1, classes))
+                policy.exits(logits, certainty)
             except (IndexError, TypeError, ValueError) as error:
                 raise RecipeError(
-                    f"evaluate.{key}: {policy} does not fit a model of {exits} exits: {error}",
+                    f"evaluate.{key}: {spec} does not fit a model of {exits} exits: {error}",
                     "a threshold is a number, or a list with one for each exit but the last",
                 ) from error
         return []
@@ -149,7 +169,7 @@ class Evaluate(Stage):
             save_outputs(context.run_folder / FOLDER, split, outputs)
         return evaluate_exits(
             outputs,
-            self.config.sweep(len(task.label_names)),
+            self.config.sweep(len(outputs.exit_layers), len(task.label_names)),
             exit_costs(model, dense, outputs.lengths, self.config.sequence_length),
             lambda true, predicted: score(task.metrics, true, predicted),
             split=split,

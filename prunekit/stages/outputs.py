@@ -89,20 +89,22 @@ def model_outputs(
     from ..data.reviews_grammar import KINDS
     from ..reports import ExitOutputs
     from .training.batches import Rows
-    from .training.predict import exit_logits
+    from .training.predict import exit_answers, exit_logits
 
     data, lengths, rows = task.task.splits[split], task.lengths(split), Rows(task.splits[split])
     texts = list(data["text"])
     if "text_pair" in data.column_names:
         texts = [f"{first} | {second}" for first, second in zip(texts, data["text_pair"], strict=True)]
     said = None if dense is None else exit_logits(dense, rows, lengths, collate, batch_size)[-1]
+    logits, certainty = exit_answers(model, rows, lengths, collate, batch_size)
     return ExitOutputs(
-        logits=exit_logits(model, rows, lengths, collate, batch_size),
+        logits=logits,
         labels=data.with_format("numpy")["label"][:],
         lengths=lengths,
         exit_layers=list(model.config.exit_layers),
         texts=texts,
         difficulty=list(data["difficulty"]) if "difficulty" in data.column_names else None,
         difficulties=list(KINDS) if "difficulty" in data.column_names else None,
+        certainty=certainty,
         dense_predictions=None if said is None else said.argmax(axis=1),
     )

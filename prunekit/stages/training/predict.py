@@ -20,7 +20,6 @@ Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 
-@torch.no_grad()
 def exit_logits(
     model: nn.Module,
     rows: Rows,
@@ -29,7 +28,20 @@ def exit_logits(
     batch_size: int,
     autocast: torch.dtype | None = None,
 ) -> Floats:
-    """Logits of every exit for every row: float32 ``[E, N, C]``.
+    """Logits of every exit for every row: float32 ``[E, N, C]``; see :func:`exit_answers`."""
+    return exit_answers(model, rows, lengths, collate, batch_size, autocast)[0]
+
+
+@torch.no_grad()
+def exit_answers(
+    model: nn.Module,
+    rows: Rows,
+    lengths: Integers,
+    collate: Callable[[list[dict[str, Tensor]]], dict[str, Tensor]],
+    batch_size: int,
+    autocast: torch.dtype | None = None,
+) -> tuple[Floats, Floats | None]:
+    """What every exit says of every row: logits ``[E, N, C]``, certainty ``[E, N]`` if it says so; float32.
 
     Examples of similar length share a batch. Where several processes train, each takes its part and all
     get the whole. The model is left in evaluation mode.
@@ -39,20 +51,25 @@ def exit_logits(
     device = next(model.parameters()).device
     order = np.argsort(-lengths, kind="stable")
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    done: list[tuple[Integers, Floats]] = []
+    done: list[tuple[Integers, Floats, Floats | None]] = []
     for places in batches[state.process_index :: state.num_processes]:
         batch = model_inputs(collate([rows[int(row)] for row in places]))
         context = nullcontext() if autocast is None else torch.autocast(device.type, autocast)
         with context:
             output = model(**{k: v.to(device) for k, v in batch.items()}, all_exits=True)
-        done.append((places, output.exit_logits.float().cpu().numpy()))
+        sure = output.exit_certainty
+        said = output.exit_logits.float().cpu().numpy()
+        done.append((places, said, None if sure is None else sure.float().cpu().numpy()))
     if state.num_processes > 1:
         done = gather_object(done)
     exits, _, classes = done[0][1].shape
     logits = np.empty((exits, len(lengths), classes), np.float32)
-    for places, values in done:
+    certainty = None if done[0][2] is None else np.empty((exits, len(lengths)), np.float32)
+    for places, values, sures in done:
         logits[:, places] = values
-    return logits
+        if certainty is not None and sures is not None:
+            certainty[:, places] = sures
+    return logits, certainty
 
 
 def exit_scores(
