@@ -19,7 +19,10 @@ from prunekit.stages import registry as stages
 
 PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
 TOP = "top"
-ORDER = ("model", "data", "exits", "training", "finetune", "assistant", "slenderize", "recover", "evaluate")
+ORDER = (
+    "model", "data", "exits", "training",
+    "finetune", "train_exits", "assistant", "slenderize", "recover", "evaluate",
+)  # fmt: skip
 
 
 def sections() -> dict[str, list[str]]:
@@ -36,20 +39,25 @@ def sections() -> dict[str, list[str]]:
 
 
 def rewritten(page: str) -> str:
-    """The page with every table between its markers made anew."""
+    """The page with every table between its markers made anew; one that is missing comes at the end."""
     for name, lines in sections().items():
         start, end = f"<!-- keys: {name} -->", f"<!-- end of keys: {name} -->"
-        before, found, rest = page.partition(start)
+        if start not in page:
+            about = recipe_model().model_fields[name].description or ""
+            page = "\n".join([page.rstrip(), "", f"### {name}", "", about, "", start, end, ""])
+        before, _, rest = page.partition(start)
         _, ended, after = rest.partition(end)
-        if not (found and ended):
-            raise LookupError(f"{PAGE.name} has no {start} ... {end}")
+        if not ended:
+            raise LookupError(f"{PAGE.name} has no {end}")
         page = before + "\n".join([start, *lines, end]) + after
     return page
 
 
 def _flat(schema: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
+    # A schema's own keys first, then those it shares with others.
+    own = {name: field for name, field in schema.model_fields.items() if name in schema.__annotations__}
     fields: dict[str, FieldInfo] = {}
-    for name, field in schema.model_fields.items():
+    for name, field in (own | schema.model_fields).items():
         inner = _schema_of(field.annotation)
         fields |= {f"{prefix}{name}": field} if inner is None else _flat(inner, f"{prefix}{name}.")
     return fields
