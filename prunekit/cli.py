@@ -130,21 +130,56 @@ def apply(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Apply a recipe: train, prune, recover, evaluate, report.
+    """Apply a recipe: train, prune, recover, evaluate, compare, report.
 
     A run that was stopped, in whatever way, continues where it was when the same command is given again. A
-    finished run is shown again, not repeated.
+    finished run is shown again, not repeated. What the recipe's compare asks for is trained afterwards;
+    compare=null leaves it out.
 
     [bold]Examples[/bold]
 
       prunekit apply recipes/costeff.yaml
-      prunekit apply costeff slenderize.heads=4 seed=7 --name four-heads
+      prunekit apply costeff slenderize.heads=4 seed=7 compare=null --name four-heads
       prunekit apply costeff --fresh
       accelerate launch -m prunekit apply costeff-8x-bert-base data.task=mnli
     """
     from .commands.apply import apply_recipe
 
     apply_recipe(recipe, overrides or [], name=name, output=output, fresh=fresh)
+
+
+@app.command()
+def compare(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN|RECIPE...", help="Run folders and recipes; KEY=VALUE sets a key of each of them."
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the report; the run's own, or 'comparison' where several are given."),
+    ] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Compare runs with each other, and with what their recipes' compare asks for.
+
+    What is missing is trained: systems, tasks and seeds in compare, and recipes that were not applied yet.
+    Stages that several begin with are trained once. All are measured on the same examples, and one report
+    holds them; the first is its subject.
+
+    [bold]Examples[/bold]
+
+      prunekit compare runs/costeff
+      prunekit compare runs/costeff compare.systems='[deebert-slender, pabee-slender]'
+      prunekit compare costeff compare.seeds='[42, 43, 44]'
+      prunekit compare runs/mine-1 runs/mine-2 runs/other-1 runs/other-2 --output mine-or-other
+      prunekit compare ablations --output ablations
+    """
+    from .commands.compare import compare_sources
+
+    compare_sources(sources, output=output)
 
 
 @app.command()

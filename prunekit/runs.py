@@ -16,36 +16,21 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
-import os
-import platform
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from . import __version__
 from .console import is_main_process
-from .errors import RunError
+from .errors import RecipeError, RunError
 from .files import write_json, write_text
-from .recipes import Recipe
+from .machine import machine, versions
+from .recipes import Recipe, recipe_from_mapping
 from .recipes.source import parse
 
-_PACKAGES = (
-    "torch",
-    "transformers",
-    "accelerate",
-    "datasets",
-    "tokenizers",
-    "safetensors",
-    "numpy",
-    "scikit-learn",
-    "torch-pruning",
-    "fvcore",
-)
 _DONE = "done.json"
 _DESCRIPTION = {"recipe.yaml", "run.json"}
 # What names and describes a run does not decide its result, and neither does what it is compared with.
@@ -195,7 +180,7 @@ class Run:
     def _compared_there(self) -> Any:
         """What the recipe that is there compares with; in all that decides the run it must be this one."""
         file = self.folder / "recipe.yaml"
-        data = parse(file.read_text(encoding="utf-8"), str(file)).data
+        data = _with_defaults(parse(file.read_text(encoding="utf-8"), str(file)).data)
         there = _flat(data)
         here = _flat(self.recipe.resolved())
         differing = [
@@ -227,38 +212,12 @@ class Run:
         }
 
 
-def versions() -> dict[str, str]:
-    """Versions of prunekit, Python and the libraries that decide the result."""
-    found = {"prunekit": __version__, "python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def machine() -> dict[str, Any]:
-    """The machine, as far as it bears on speed."""
-    import torch
-
-    return {
-        "system": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-
-
-def _processor() -> str:
+def _with_defaults(data: dict[str, Any]) -> dict[str, Any]:
+    """A resolved recipe of an earlier version, with the keys that it did not know yet at their defaults."""
     try:
-        lines: Iterable[str] = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = ()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine()
+        return recipe_from_mapping(data).resolved()
+    except RecipeError:
+        return data  # the differences tell why
 
 
 class _Absent:

@@ -11,10 +11,12 @@ PACKAGE = Path(__file__).parents[1] / "prunekit"
 
 # Lowest first. A room imports from its own tier and from those below it.
 TIERS = [
-    {"errors", "registry", "files", "console", "groups", "modes", "architectures", "dependency_graph"},
+    {"errors", "registry", "files", "console", "machine", "groups", "modes", "architectures"}
+    | {"dependency_graph"},
     {"granularities", "scorers", "schedulers", "budgets", "costs", "exits", "slim"},
     {"pruner", "distill", "reports", "data", "models", "checkpoints", "runtime", "testing"},
     {"stages", "recipes", "planning", "runs"},
+    {"comparison"},
     {"commands"},
     {"cli", "__main__"},
 ]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import console
-from ..recipes import load_recipe
+from ..recipes import expand, load_recipe
 from ..runs import Run
 from .result import show_result
 
@@ -18,24 +18,23 @@ logger = logging.getLogger(__name__)
 def apply_recipe(
     recipe: str, overrides: Sequence[str], *, name: str | None, output: Path | None, fresh: bool
 ) -> None:
-    """Apply a recipe in its run folder, or continue there, and show the result."""
+    """Apply a recipe in its run folder and train what it is compared with, or continue; show the result."""
     loaded = load_recipe(recipe, [*overrides, *_options(name=name, output=output)])
     for note in loaded.notes:
         logger.warning(note)
-    from ..planning import located, plan
-    from ..stages.pipeline import run_recipe
+    from .. import comparison
 
     console.quiet_libraries()
+    runs = expand(loaded)
     with Run(loaded, fresh=fresh) as run:
-        if run.finished:
+        if comparison.finished(runs):
             logger.info("%s is finished; --fresh starts it anew", run.folder)
         else:
-            # Whatever can be found wrong without computing is found first.
-            plan(loaded)
-            if run.resumed:
-                logger.info("continuing %s", run.folder)
-            with located(loaded):
-                run_recipe(loaded, run)
+            # Whatever can be found wrong without computing is found first, of all that is compared.
+            comparison.check(runs)
+        done = comparison.train(run, runs)
+        if len(done) > 1:
+            comparison.write_comparison(done, run.report_folder)
     if console.is_main_process():
         show_result(run.folder)
 

@@ -52,6 +52,7 @@ class ComparedRun:
 
     Attributes:
         system: its name; ``label`` is what tables and figures call it.
+        place: which run it is, in words as few as tell it from the others.
         candidates: what it may come to be: one, or several of which the first seed's trials choose.
         subject: whether it is of the recipe that asks for the comparison.
     """
@@ -60,13 +61,9 @@ class ComparedRun:
     label: str
     task: str
     seed: int
+    place: str
     candidates: list[Candidate]
     subject: bool = False
-
-    @property
-    def place(self) -> str:
-        """In words, for messages."""
-        return f"{self.system}, {self.task}, seed {self.seed}"
 
     @property
     def folder(self) -> Path:
@@ -110,7 +107,8 @@ def expand(recipe: Recipe, folder: Path | None = None) -> list[ComparedRun]:
                     stem = _joined(name, "" if first[0] else task, "" if first[1] else str(seed))
                     candidates = _candidates(recipe, home, name, system, task, seed, stem, seeds[0])
             label = recipe.name if own else system.label or name
-            runs.append(ComparedRun(name, label, task, seed, candidates, own))
+            words = [name, *([task] if len(tasks) > 1 else []), *([f"seed {seed}"] if len(seeds) > 1 else [])]
+            runs.append(ComparedRun(name, label, task, seed, ", ".join(words), candidates, own))
     _refuse_same_folders(runs)
     return runs
 

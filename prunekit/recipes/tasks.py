@@ -39,7 +39,7 @@ def complete_tasks(recipe: Recipe, before: Source, origin: str) -> None:
         before: the recipe without them.
         origin: see :func:`~prunekit.recipes.validation.validate`.
     """
-    if recipe.compare is None:
+    if recipe.compare is None or len(recipe.compare.tasks) < 2:
         return
     first, *others = recipe.compare.tasks.items()
     for name, task in others:

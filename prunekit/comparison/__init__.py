@@ -1,0 +1,19 @@
+"""Comparisons: training what a recipe's ``compare:`` asks for, and collecting it into one report."""
+
+from __future__ import annotations
+
+from .collecting import Finished, collect, same_systems, write_comparison
+from .running import check, finished, train
+from .sharing import Pool, prefix_digests
+
+__all__ = [
+    "Finished",
+    "Pool",
+    "check",
+    "collect",
+    "finished",
+    "prefix_digests",
+    "same_systems",
+    "train",
+    "write_comparison",
+]

@@ -1,0 +1,244 @@
+"""From finished runs to the comparison of their systems."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import RunError
+from ..recipes import ComparedRun, Recipe
+from ..runs import is_done
+from .backbones import backbone_words
+from .sharing import prefix_digests
+
+if TYPE_CHECKING:
+    from ..reports import RunReport
+    from ..reports.comparison import Comparison
+    from ..reports.comparison.runs import SystemRun
+
+# What may differ between two runs of a system besides the seed.
+_FREE = ("name", "description", "output", "compare", "seed", "data.seed")
+_FREE_OF_TRAINING = ("training.threads", "training.eval_batch_size", "training.checkpoint_seconds")
+_MOST_DIFFERENCES = 5
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run of a comparison that is there.
+
+    Attributes:
+        run: what it is a run of.
+        recipe: which of the run's candidates it is.
+        tried: settings that were trained to find it.
+    """
+
+    run: ComparedRun
+    recipe: Recipe
+    tried: int = 1
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.run.folder
+
+
+def collect(runs: Sequence[Finished]) -> tuple[RunReport, Comparison]:
+    """The first run's report and the comparison of all runs, about the first run's system.
+
+    Raises:
+        RunError: a run that is not finished, or runs that cannot be compared.
+    """
+    from ..reports import read_report
+    from ..reports.comparison.comparing import compare
+
+    for one in runs:
+        if not is_done(one.folder) or not (one.folder / "report" / "report.json").is_file():
+            raise RunError(
+                f"the run {one.folder} is not finished, or wrote no report",
+                "give its prunekit apply command again; the last of its stages must be evaluate",
+            )
+    reports = [read_report(one.folder / "report") for one in runs]
+    comparison = compare(
+        [_system_run(one, report) for one, report in zip(runs, reports, strict=True)], runs[0].run.system
+    )
+    notes = [*comparison.notes, *_effort_notes(runs), *_machine_notes(runs, reports)]
+    return reports[0], replace(comparison, notes=notes)
+
+
+def _system_run(one: Finished, report: RunReport) -> SystemRun:
+    from ..reports.comparison.runs import SystemRun
+    from ..stages.outputs import outputs_of
+
+    return SystemRun(
+        system=one.run.system,
+        label=one.run.label,
+        task=one.run.task,
+        seed=one.run.seed,
+        report=report.systems[0],
+        test=outputs_of(one.folder, "test"),
+        dense=report.dense,
+        backbone=backbone_words(one.recipe),
+        tried=one.tried,
+        run=str(one.folder),
+        note=report.task_note,
+    )
+
+
+def _effort_notes(runs: Sequence[Finished]) -> list[str]:
+    """How settings were chosen, and what several runs share."""
+    notes = []
+    tried = list(dict.fromkeys((one.run.label, one.run.task, one.tried) for one in runs if one.tried > 1))
+    for label, task, count in tried:
+        own = next(one for one in runs if (one.run.label, one.run.task) == (label, task))
+        kept = next(c for c in own.run.candidates if c.recipe is own.recipe)
+        words = ", ".join(f"{key} {value}" for key, value in kept.settings.items())
+        notes.append(
+            f"{label} on {task}: {count} settings were trained with the first seed; the one whose exits have the "
+            f"best mean score on the validation examples was kept: {words}."
+        )
+    digests = [digest for one in runs for digest in prefix_digests(one.recipe)]
+    if len(set(digests)) < len(digests):
+        notes.append(
+            "Stages that several runs begin with were trained once; their steps and wall time count in full "
+            "for each."
+        )
+    return notes
+
+
+def _machine_notes(runs: Sequence[Finished], reports: Sequence[RunReport]) -> list[str]:
+    """Wall times compare on one machine only, and results best with one version of everything."""
+    notes = []
+    machines = {_machine_words(report.machine) for report in reports}
+    if len(machines) > 1:
+        told = "; ".join(sorted(machines))
+        notes.append(f"The runs were made on different machines ({told}): their wall times do not compare.")
+    for package in sorted({name for report in reports for name in report.versions}):
+        found = {report.versions.get(package, "none") for report in reports}
+        if len(found) > 1 and package in ("prunekit", "torch", "transformers"):
+            notes.append(
+                f"The runs were made with different versions of {package}: {', '.join(sorted(found))}."
+            )
+    return notes
+
+
+def _machine_words(machine: dict[str, Any]) -> str:
+    words = [str(machine.get("processor") or "unknown processor")]
+    if machine.get("threads"):
+        words.append(f"{machine['threads']} threads")
+    if machine.get("accelerator"):
+        words.append(str(machine["accelerator"]))
+    return ", ".join(words)
+
+
+def same_systems(groups: Sequence[Sequence[Finished]]) -> list[Finished]:
+    """The runs of several recipes' comparisons as one.
+
+    Runs named alike but for a task or a seed at the end of the name are of one system.
+
+    Raises:
+        RunError: two different runs of one system, task and seed, or a system whose settings differ from
+            seed to seed.
+    """
+    if len(groups) == 1:
+        return list(groups[0])
+    merged: dict[tuple[str, str, int], Finished] = {}
+    for group in groups:
+        for one in group:
+            renamed = _renamed(one, group[0].run)
+            key = (renamed.run.system, renamed.run.task, renamed.run.seed)
+            there = merged.setdefault(key, renamed)
+            if there is not renamed and prefix_digests(there.recipe) != prefix_digests(renamed.recipe):
+                raise RunError(
+                    f"{there.folder} and {renamed.folder} are both {', '.join(map(str, key))}, and differ",
+                    "compare one of them, or give the systems other names",
+                )
+    _check_settings(list(merged.values()))
+    return list(merged.values())
+
+
+def _renamed(one: Finished, own: ComparedRun) -> Finished:
+    """A run of the recipe ``own`` is of goes by the name's stem, so that its seeds are found together."""
+    if not one.run.subject:
+        return one
+    stem = _stem(own.system, own.task, own.seed)
+    return replace(one, run=replace(one.run, system=stem, label=stem))
+
+
+def _stem(name: str, task: str, seed: int) -> str:
+    """A run's name without the task and the seed at its end."""
+    ends = rf"[-_.](?:{re.escape(task)}|(?:s|seed)?[-_.]?{seed})$"
+    while (shorter := re.sub(ends, "", name)) not in (name, ""):
+        name = shorter
+    return name
+
+
+def _check_settings(runs: Sequence[Finished]) -> None:
+    """A system has the same settings with every seed of a task."""
+    first: dict[tuple[str, str], Finished] = {}
+    for one in runs:
+        other = first.setdefault((one.run.system, one.run.task), one)
+        here, there = _deciding(one.recipe), _deciding(other.recipe)
+        differing = [key for key in dict.fromkeys([*there, *here]) if there.get(key) != here.get(key)]
+        if differing:
+            shown = [f"  {key}: {there.get(key)!r} and {here.get(key)!r}" for key in differing]
+            more = len(shown) - _MOST_DIFFERENCES
+            lines = [*shown[:_MOST_DIFFERENCES], *([f"  and {more} more"] if more > 0 else [])]
+            raise RunError(
+                f"{other.folder} and {one.folder} are by name seeds of one system, and differ in\n"
+                + "\n".join(lines),
+                "rename one of the run folders, so that they are two systems",
+            )
+
+
+def _deciding(recipe: Recipe) -> dict[str, str]:
+    """Dotted key -> value, of what decides a run's result besides its seed."""
+    flat: dict[str, str] = {}
+
+    def walk(value: Any, path: str) -> None:
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                walk(inner, f"{path}.{key}" if path else key)
+        else:
+            flat[path] = json.dumps(value)
+
+    walk({key: value for key, value in recipe.resolved().items() if key not in _FREE}, "")
+    return {key: value for key, value in flat.items() if key not in (*_FREE, *_FREE_OF_TRAINING)}
+
+
+def write_comparison(runs: Sequence[Finished], folder: Path) -> None:
+    """Collect the runs and write the first one's report with the comparison into a folder.
+
+    What was written already, of these very runs, stays as it is.
+
+    Raises:
+        RunError: see :func:`collect`; or the folder cannot be written.
+    """
+    from .. import console
+    from ..reports import write_report
+
+    if _is_written(runs, folder):
+        return
+    report, comparison = collect(runs)
+    if console.is_main_process():
+        write_report(folder, replace(report, comparison=comparison))
+
+
+def _is_written(runs: Sequence[Finished], folder: Path) -> bool:
+    """Whether the folder's report is of these runs, and later than all of them."""
+    from ..reports import read_report
+
+    file = folder / "report.json"
+    if not file.is_file():
+        return False
+    made = file.stat().st_mtime_ns
+    if any((one.folder / "done.json").stat().st_mtime_ns > made for one in runs if is_done(one.folder)):
+        return False
+    comparison = read_report(folder).comparison
+    if comparison is None:
+        return False
+    there = {(system.name, system.label, run) for system in comparison.systems for run in system.runs}
+    return there == {(one.run.system, one.run.label, str(one.folder)) for one in runs}
