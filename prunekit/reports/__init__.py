@@ -2,6 +2,9 @@
 
 from .build import read_report, write_report
 from .card import model_card, write_card
+from .comparison.comparing import compare
+from .comparison.runs import SystemRun
+from .comparison.schema import Comparison
 from .counting import Counts, count
 from .curve import curve_svg
 from .evaluation import choose_policy, evaluate_exits, exits_taken
@@ -12,6 +15,7 @@ from .schema import LayerSizes, ModelFigures, PartCost, RunReport, StageRecord, 
 from .words import summary_sentence
 
 __all__ = [
+    "Comparison",
     "Counts",
     "Evaluation",
     "ExitCosts",
@@ -23,7 +27,9 @@ __all__ = [
     "RunReport",
     "StageRecord",
     "SystemReport",
+    "SystemRun",
     "choose_policy",
+    "compare",
     "count",
     "curve_svg",
     "evaluate_exits",

@@ -21,6 +21,7 @@ class SystemRun:
         report: sizes, and the evaluation on the reported split with its chosen policy and, where there is
             one, the validation by which curves pick their policies.
         test: what the exits said about the reported examples, those of ``report.evaluation``.
+        validation: the same for ``report.validation``.
         dense: the dense model the run's own report is set against. The subject's counts for all systems.
         backbone: where the weights come from, in words.
         steps, seconds: optimizer steps and wall time, shared stages included; default: the report's.
@@ -42,3 +43,4 @@ class SystemRun:
     tried: int = 1
     run: str = ""
     note: str = ""
+    validation: ExitOutputs | None = None

@@ -6,7 +6,9 @@ length (FLOPs are two for each), and every list "for each seed" has the order of
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from statistics import fmean, stdev
 from typing import Literal
 
 
@@ -23,6 +25,13 @@ class Spread:
     mean: float
     std: float | None
     values: list[float]
+
+    @classmethod
+    def of(cls, values: Iterable[float], mean: float | None = None) -> Spread:
+        """Of values for each seed; ``mean`` where it is not theirs."""
+        found = [float(v) for v in values]
+        std = stdev(found) if len(found) > 1 else None
+        return cls(fmean(found) if mean is None else mean, std, found)
 
 
 @dataclass(frozen=True)
