@@ -16,7 +16,9 @@ from prunekit.granularities import registry as granularities
 from prunekit.reports import (
     ExitOutputs,
     SystemReport,
+    SystemRun,
     choose_policy,
+    compare,
     evaluate_exits,
     exit_costs,
     model_figures,
