@@ -100,8 +100,6 @@ def load_classifier(
         ) from error
     if threshold is not None:
         policy = dict(model.config.exit_policy or {"name": "entropy"})
-        if "threshold" not in policy and policy["name"] != "entropy":
-            raise RecipeError(f"the model's exit policy {policy['name']!r} has no threshold")
         model.set_exit_policy({**policy, "threshold": threshold})
     return model, tokenizer
 

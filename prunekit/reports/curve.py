@@ -72,15 +72,26 @@ def curve_svg(report: RunReport, width: int = 760, height: int = 380) -> str:
 
 
 def _points(system: SystemReport) -> list[tuple[float, float]]:
-    metric = system.evaluation.metrics[0]
-    every = [*system.evaluation.points, system.evaluation.all_layers]
-    return sorted((2.0 * p.all.macs, p.all.scores[metric]) for p in every)
+    return sorted({point for line in _lines(system) for point in line})
+
+
+def _lines(system: SystemReport) -> list[list[tuple[float, float]]]:
+    """The points of each kind of policy, from the cheapest to all layers, which end every line."""
+    metric, end = system.evaluation.metrics[0], system.evaluation.all_layers
+    kinds = dict.fromkeys(str((p.policy or {}).get("name")) for p in system.evaluation.points)
+    return [
+        sorted((2.0 * p.all.macs, p.all.scores[metric]) for p in [*some, end])
+        for kind in kinds
+        if (some := [p for p in system.evaluation.points if str((p.policy or {}).get("name")) == kind])
+    ] or [[(2.0 * end.all.macs, end.all.scores[metric])]]
 
 
 def _curve(frame: _Frame, system: SystemReport, colour: str, several: bool, index: int) -> list[str]:
+    parts = []
+    for line in _lines(system):
+        path = "M" + "L".join(f"{frame.x(x):.1f} {frame.y(y):.1f}" for x, y in line)
+        parts.append(f'<path class="{colour} line" d="{path}"/>')
     points = [(frame.x(x), frame.y(y)) for x, y in _points(system)]
-    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-    parts = [f'<path class="{colour} line" d="{path}"/>']
     parts += [f'<circle class="{colour}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for x, y in points]
     chosen = chosen_point(system).all
     x, y = frame.x(2.0 * chosen.macs), frame.y(chosen.scores[system.evaluation.metrics[0]])

@@ -185,6 +185,7 @@ class Evaluate(Stage):
         stages = _stage_records(context)
         seconds = sum(stage.seconds for stage in stages)
         steps = sum(stage.steps or 0 for stage in stages)
+        chose = "; thresholds are chosen on the validation examples" if system.evaluation.points else ""
         about = json.loads((context.run_folder / "run.json").read_text("utf-8"))
         return RunReport(
             name=recipe.name,
@@ -200,7 +201,7 @@ class Evaluate(Stage):
             seed=recipe.seed,
             seconds=seconds,
             task_note=f"{len(task.train)} training, {len(task.validation)} validation and "
-            f"{len(task.test)} test examples; thresholds are chosen on the validation examples",
+            f"{len(task.test)} test examples{chose}",
         )
 
 

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report_sample import POLICIES, TAGS, outputs, score
+from report_sample import POLICIES, TAGS, make_report, models, outputs, score
 
-from prunekit.reports import ExitCosts, ExitOutputs, choose_policy, evaluate_exits
-from prunekit.reports.evaluation import exits_taken
+from prunekit.exits.policies import registry
+from prunekit.reports import (
+    ExitCosts,
+    ExitOutputs,
+    choose_policy,
+    curve_svg,
+    evaluate_exits,
+    exit_costs,
+    exits_taken,
+    model_figures,
+    read_report,
+    write_report,
+)
 
 
 def entropy(logits):
@@ -162,6 +175,74 @@ def test_any_registered_policy():
         assert point.all.mean_exit_layer == pytest.approx(np.mean(layers))
     per_exit = {"name": "entropy", "threshold": [0.0, 0.0, 9.0, 0.0, 0.0, 0.0]}
     assert set(exits_taken(said.logits, per_exit).tolist()) == {2}
+
+
+def test_a_single_exit_has_one_point_and_reports_well(tmp_path):
+    dense, _ = models()
+    said = outputs(examples=60, layers=1)
+    costs = exit_costs(dense, dense, said.lengths)
+    result = evaluate_exits(dataclasses.replace(said, dense_predictions=said.labels), [], costs, score)
+    assert result.points == [] and result.all_layers == result.chosen
+    assert result.chosen.exit_shares == [1.0] and result.chosen.all.speedup == 1.0
+    assert choose_policy(result, 0.01) is None
+    report = make_report()
+    figures = model_figures(dense, "small")
+    system = dataclasses.replace(
+        report.systems[0], name="small", figures=figures, evaluation=result, validation=result
+    )
+    report = dataclasses.replace(report, systems=[system])
+    write_report(tmp_path, report)
+    text = (tmp_path / "report.md").read_text()
+    assert "no example leaves early" in text and "| small, all layers |" in text
+    svg = curve_svg(report)
+    assert svg.count("<circle") == 2 and "nan" not in svg
+    assert read_report(tmp_path) == report
+
+
+def test_several_policies_are_drawn_as_a_line_each():
+    said, costs = outputs(examples=80), costs_for(80, 6)
+    names = ("entropy", "patience", "confidence")
+    policies = [{"name": n, **a} for n in names for a in registry.get(n).sweep(6, 2)]
+    result = evaluate_exits(said, policies, costs, score, dense_predictions=said.labels)
+    assert [p.policy for p in result.points] == policies
+    report = make_report()
+    system = dataclasses.replace(report.systems[0], evaluation=result)
+    svg = curve_svg(dataclasses.replace(report, systems=[system]))
+    lines = re.findall(r'class="s0 line" d="M([^"]*)"', svg)
+    assert len(lines) == 3
+    # From the cheapest policy to all layers, where they all end.
+    ends = {tuple(line.split("L")[-1].split()) for line in lines}
+    assert len(ends) == 1
+    for line in lines:
+        xs = [float(point.split()[0]) for point in line.split("L")]
+        assert xs == sorted(xs) and len(xs) > 2
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 10_000), threshold=st.floats(0.01, 0.99))
+def test_a_policy_that_reads_certainty(seed, threshold):
+    random = np.random.default_rng(seed)
+    said = ExitOutputs(
+        logits=random.normal(0, 2, (3, 17, 2)).astype(np.float32),
+        labels=random.integers(0, 2, 17),
+        lengths=random.integers(3, 9, 17),
+        exit_layers=[2, 3, 6],
+        certainty=random.random((3, 17)).astype(np.float32),
+    )
+    policy = {"name": "learned", "threshold": threshold}
+    result = evaluate_exits(said, [policy], costs_for(17, 3, seed), accuracy, chosen=policy)
+    taken = []
+    for i in range(17):
+        early = [e for e in range(2) if said.certainty[e, i] > threshold]
+        taken.append(early[0] if early else 2)
+    assert exits_taken(said.logits, policy, said.certainty).tolist() == taken
+    [point] = result.points
+    hits = [said.logits[e, i].argmax() == said.labels[i] for i, e in enumerate(taken)]
+    assert point == result.chosen
+    assert point.all.scores["accuracy"] == pytest.approx(np.mean(hits))
+    assert result.early_error_count == sum(e < 2 and not hit for e, hit in zip(taken, hits, strict=True))
+    with pytest.raises(ValueError, match="learn_to_exit"):
+        evaluate_exits(dataclasses.replace(said, certainty=None), [policy], costs_for(17, 3), accuracy)
 
 
 @pytest.mark.parametrize("max_drop", [0.0, 0.01, 0.05, 0.5])
