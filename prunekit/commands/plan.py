@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from .. import console
 from ..planning import Plan, Work, located, plan
-from ..recipes import Recipe, load_recipe
+from ..recipes import Recipe, expand, load_recipe
 
 if TYPE_CHECKING:
+    from ..comparison import PlannedRun
     from ..data import EncodedTask
     from ..reports import ModelFigures
 
@@ -25,11 +26,25 @@ def plan_recipe(recipe: str, overrides: Sequence[str]) -> None:
     console.quiet_libraries()
     task, vocab_size = read_task(loaded)
     planned = plan(loaded, task, vocab_size)
+    compared = _plan_comparison(loaded, task, vocab_size)
     _print_head(planned)
     _print_stages(planned)
     _print_models(planned)
     _print_layers(planned)
     _print_notes(planned)
+    if len(compared) > 1:
+        _print_comparison(planned, compared)
+
+
+def _plan_comparison(recipe: Recipe, task: EncodedTask | None, vocab_size: int | None) -> list[PlannedRun]:
+    """All that the recipe is compared with, which is checked before anything is printed."""
+    from ..comparison import plan_comparison
+
+    def read(other: Recipe) -> tuple[EncodedTask | None, int | None]:
+        same = (other.data, other.model, other.training) == (recipe.data, recipe.model, recipe.training)
+        return (task, vocab_size) if same else read_task(other)
+
+    return plan_comparison(expand(recipe), read)
 
 
 def read_task(recipe: Recipe) -> tuple[EncodedTask | None, int | None]:
@@ -197,3 +212,35 @@ def _print_notes(planned: Plan) -> None:
         )
     if not planned.sizes_known:
         out.print("what each layer keeps is decided by scores; that the target can be met was checked")
+
+
+def _print_comparison(planned: Plan, compared: Sequence[PlannedRun]) -> None:
+    """What each run of the comparison trains itself, and what it takes over from those before it."""
+    table = console.table(
+        "Comparison, in the order of training",
+        "run",
+        "takes over",
+        "trains",
+        "optimizer steps",
+        "parameters",
+        "fewer",
+        "FLOPs",
+        "fewer",
+    )
+    table.columns[1].justify = table.columns[2].justify = "left"
+    for run in compared:
+        steps = "?" if run.steps is None else f"{run.steps:,}"
+        trained = ", ".join(key for key in run.trained) or "nothing"
+        figures, original = run.plan.stages[-1].figures, planned.original
+        cells = ["decided by scores", "", "", ""]
+        if figures is not None:
+            fewer = (original.parameters / figures.parameters, original.macs / figures.macs)
+            cells = [f"{figures.parameters:,}", f"{fewer[0]:.1f}x", f"{figures.flops:,}", f"{fewer[1]:.1f}x"]
+        table.add_row(run.place, ", ".join(run.shared), trained, steps, *cells)
+    console.out().print(table)
+    steps_of_all = [run.steps for run in compared if run.steps is not None]
+    if len(steps_of_all) == len(compared):
+        console.out().print(f"{len(compared)} runs, {sum(steps_of_all):,} optimizer steps", soft_wrap=True)
+    for run in compared[1:]:
+        for note in run.plan.recipe.notes:
+            logger.warning("%s: %s", run.place, note)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from .collecting import Finished, collect, same_systems, write_comparison
+from .planned import PlannedRun, plan_comparison
 from .running import check, finished, train
 from .sharing import Pool, prefix_digests
 
 __all__ = [
     "Finished",
+    "PlannedRun",
     "Pool",
     "check",
     "collect",
     "finished",
+    "plan_comparison",
     "prefix_digests",
     "same_systems",
     "train",

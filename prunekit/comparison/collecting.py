@@ -80,6 +80,7 @@ def _system_run(one: Finished, report: RunReport) -> SystemRun:
         seed=one.run.seed,
         report=report.systems[0],
         test=outputs_of(one.folder, "test"),
+        validation=outputs_of(one.folder, "validation"),
         dense=report.dense,
         backbone=backbone_words(one.recipe),
         tried=one.tried,
@@ -97,8 +98,8 @@ def _effort_notes(runs: Sequence[Finished]) -> list[str]:
         kept = next(c for c in own.run.candidates if c.recipe is own.recipe)
         words = ", ".join(f"{key} {value}" for key, value in kept.settings.items())
         notes.append(
-            f"{label} on {task}: {count} settings were trained with the first seed; the one whose exits have the "
-            f"best mean score on the validation examples was kept: {words}."
+            f"{label} on {task}: {count} settings were trained with the first seed; the one whose exits "
+            f"have the best mean score on the validation examples was kept: {words}."
         )
     digests = [digest for one in runs for digest in prefix_digests(one.recipe)]
     if len(set(digests)) < len(digests):

@@ -93,7 +93,7 @@ class _Work:
         self.pool = pool
         self.total = len(folders)
         self.left = sum(not is_done(Path(output, name)) for output, name in folders)
-        if self.total > 1:
+        if self.total > 1 and self.left:
             logger.info("%d runs are compared or tried, %d of them are to be trained", self.total, self.left)
 
     def apply(self, recipe: Recipe, place: str) -> Path:
@@ -144,13 +144,14 @@ def _choose(run: ComparedRun, work: _Work) -> int:
     if len(trials) == 1:
         return 0
     scores = []
+    say = logger.info if work.left else logger.debug
     for number, (trial, candidate) in enumerate(zip(trials, run.candidates, strict=True), 1):
         assert trial is not None
         folder = work.apply(trial, f"{run.place}, setting {number} of {len(trials)}")
         scores.append(validation_score(trial, folder))
-        logger.info("%s, %s: validation score %.4f", run.place, setting_words(candidate.settings), scores[-1])
+        say("%s, %s: validation score %.4f", run.place, setting_words(candidate.settings), scores[-1])
     best = max(range(len(scores)), key=scores.__getitem__)
-    logger.info("%s: %s is kept", run.place, setting_words(run.candidates[best].settings))
+    say("%s: %s is kept", run.place, setting_words(run.candidates[best].settings))
     return best
 
 

@@ -6,7 +6,7 @@ import re
 from pathlib import PurePath
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 # Names become folders.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -32,12 +32,23 @@ class SystemConfig(_WithSettings):
     extends: str | None = Field(
         None, description="a shipped recipe or a file beside this one; default: this very recipe"
     )
+    shares: list[str] = Field(
+        default_factory=list,
+        description="dotted keys that it takes from the comparing recipe too, e.g. [slenderize.heads]; all "
+        "share model, data, training, seed, what exits read and where they are, and the dense original",
+    )
     label: str | None = Field(None, description="what tables and figures call it; default: its name")
     grid: dict[str, list[Any]] = Field(
         default_factory=dict,
         description="dotted keys with the values to try: all combinations are trained with the first seed, "
         "and the one with the best validation score is kept, e.g. {finetune.learning_rate: [3e-5, 1e-4]}",
     )
+
+    @model_validator(mode="after")
+    def _shares_with_another(self) -> SystemConfig:
+        if self.shares and self.extends is None:
+            raise ValueError("shares has no meaning without extends: it is this very recipe")
+        return self
 
     @field_validator("grid")
     @classmethod

@@ -142,7 +142,9 @@ def _trial(source: Source, recipe: Recipe, home: Path, name: str) -> Recipe:
     """The recipe up to its first stage that only measures."""
     kinds = [recipe.uses(key) for key in recipe.stages]
     end = min((kinds.index(kind) for kind in _MEASURING if kind in kinds), default=len(kinds))
-    data = {**source.data, "name": name, "output": str(home / "grid"), "stages": recipe.stages[:end]}
+    dropped = set(recipe.stages[end:]) - set(recipe.stages[:end])
+    data = {key: value for key, value in source.data.items() if key not in dropped}
+    data |= {"name": name, "output": str(home / "grid"), "stages": recipe.stages[:end]}
     return validate(Source(copy.deepcopy(data), dict(source.marks)), recipe._origin)
 
 
@@ -151,9 +153,16 @@ def _system_source(recipe: Recipe, name: str, system: SystemConfig, task: str) -
     shared = task_source(recipe, task)
     own = Source(system.settings, rerooted(recipe._marks, ("compare", "systems", name)))
     if system.extends is None:
-        return merge(shared, own)
+        merged = merge(shared, own)
+        for key in set(recipe.stages) - set(merged.data["stages"]) - set(own.data):
+            del merged.data[key]  # of a stage that this system leaves out
+        return merged
     base = read_base(system.extends)
-    _share(base, validate(Source(copy.deepcopy(shared.data), dict(shared.marks)), recipe._origin))
+    comparing = validate(Source(copy.deepcopy(shared.data), dict(shared.marks)), recipe._origin)
+    _share(base, comparing)
+    for key in system.shares:
+        at = place_of(recipe._marks, "compare", "systems", name, "shares")
+        _put(base, comparing, tuple(key.split(".")), _value(comparing, key, at))
     assert recipe.compare is not None
     settings = recipe.compare.tasks[task].settings if recipe.compare.tasks else {}
     stages = base.data.get("stages") or []
@@ -192,6 +201,19 @@ def _share_finetune(base: Source, recipe: Recipe, shared: dict[str, Any]) -> Non
         # It makes its exits like the one of the dense model, as DeeBERT does.
         made["head"] = "pooled"
     _put(base, recipe, ("finetune",), made)
+
+
+def _value(recipe: Recipe, key: str, at: Location) -> Any:
+    """The value of a dotted key of the comparing recipe."""
+    value: Any = recipe.resolved()
+    for part in key.split("."):
+        if not isinstance(value, dict) or part not in value:
+            raise RecipeError(
+                f"{at}: shares: the recipe that compares has no {key}",
+                "name keys of stages that both have, e.g. slenderize.heads",
+            )
+        value = value[part]
+    return value
 
 
 def _put(base: Source, recipe: Recipe, path: tuple[str, ...], value: Any) -> None:

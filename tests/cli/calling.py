@@ -30,6 +30,7 @@ TINY = (
     "slenderize.interval_epochs=0.25",
     "recover.features_epochs=0.25",
     "recover.epochs=0.25",
+    "compare=null",
 )
 
 
