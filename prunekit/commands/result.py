@@ -10,7 +10,7 @@ from ..errors import RunError
 
 if TYPE_CHECKING:
     from ..reports import RunReport
-    from ..reports.comparison import ComparedTask, Comparison, Difference, Spread
+    from ..reports.comparison import Comparison
 
 
 def show_result(folder: Path) -> None:
@@ -50,58 +50,33 @@ def show_comparison(folder: Path) -> None:
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """One table of all systems, a column of scores for each task; then which differences are real."""
+    """The table of all systems, then, task by task, whether the subject is better than each of the others."""
+    from rich.text import Text
+
+    from ..reports.comparison.tables import comparison_rows, difference_rows
+    from ..reports.words import compared_sentence
+
     out = console.out()
-    tasks = [f"{task.task} {task.metric}" for task in comparison.tasks]
-    several = [f"{task.task}: " if len(comparison.tasks) > 1 else "" for task in comparison.tasks]
-    columns = ["parameters", "fewer", "steps", "tried"]
-    for score, at in zip(tasks, several, strict=True):
-        columns += [score, f"{at}kept", f"{at}fewer FLOPs", f"{at}area"]
+    header, rows = comparison_rows(comparison)
     table = console.table(
         "Comparison, each with the exit policy chosen on its validation examples",
-        "system",
-        *columns,
-        caption="area: under the score-FLOPs curve, as a mean score; fewer: than the dense model; "
-        "\u00b1: standard deviation over seeds",
+        *header,
+        caption="fewer: than the dense model; kept: of its score; ±: standard deviation over seeds; "
+        "short examples: fewer tokens than the median, in brackets the difference to all examples",
     )
-    dense = [_spread(task.dense[task.metric], 100) if task.dense else "" for task in comparison.tasks]
-    table.add_row(
-        comparison.dense_name, f"{comparison.dense_parameters:,}", "1.0x", "", "",
-        *(cell for score in dense for cell in (score, "100.0 %", "1.0x", "")),
-    )  # fmt: skip
-    for system in comparison.systems:
-        steps = "" if system.steps is None else f"{system.steps.mean:,.0f}"
-        cells = [f"{system.parameters:,}", f"{system.parameters_fewer:.1f}x", steps, str(system.tried)]
-        for task in comparison.tasks:
-            cells += _task_cells(task, system.name)
-        table.add_row(system.label, *cells)
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
     out.print(table)
-    labels = {system.name: system.label for system in comparison.systems}
-    for compared in comparison.tasks:
-        for difference in compared.differences:
-            if difference.at == "area":
-                out.print(_difference_words(compared.task, difference, labels), markup=False, soft_wrap=True)
-
-
-def _difference_words(task: str, difference: Difference, labels: dict[str, str]) -> str:
-    """Whether one system's area is above another's, and by how much."""
-    first, second = labels[difference.first], labels[difference.second]
-    interval = f"95 %: {100 * difference.low:+.1f} to {100 * difference.high:+.1f} points"
-    if not difference.real:
-        return f"{task}: the areas of {first} and {second} cannot be told apart ({interval})"
-    better = "above" if difference.mean > 0 else "below"
-    points = f"{100 * abs(difference.mean):.1f} points"
-    return f"{task}: the area of {first} is {points} {better} that of {second} ({interval})"
-
-
-def _task_cells(task: ComparedTask, system: str) -> list[str]:
-    row = next((row for row in task.rows if row.system == system), None)
-    if row is None:
-        return ["", "", "", ""]
-    kept = "" if row.kept is None else f"{100 * row.kept.mean:.1f} %"
-    return [_spread(row.scores[task.metric], 100), kept, f"{row.speedup.mean:.1f}x", _spread(row.area, 100)]
-
-
-def _spread(value: Spread, scale: float) -> str:
-    spread = "" if value.std is None else f" \u00b1 {scale * value.std:.1f}"
-    return f"{scale * value.mean:.1f}{spread}"
+    for task in comparison.tasks:
+        if task.orders:
+            header, rows = difference_rows(comparison, task)
+            table = console.table(
+                f"{task.task}: points of {task.metric} [95 % interval]".replace("[", "\\["),
+                *header,
+                caption="area: mean score over all budgets, see the report; paired bootstrap over "
+                + ("examples" if len(task.seeds) == 1 else "examples and seeds"),
+            )
+            for row in rows:
+                table.add_row(*(Text(str(cell)) for cell in row))
+            out.print(table)
+    out.print(compared_sentence(comparison), style="bold", markup=False, soft_wrap=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 import yaml
 
 from ..files import write_text
-from .markdown import escape, exit_table, part_table, result_table
+from .markdown import exit_table, part_table, result_table
 from .schema import RunReport
+from .tables import escape
 from .words import chosen_point, lead_sentence, summary_sentence
 
 _USAGE = """\

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from .comparison.markdown import comparison_markdown
 from .points import OperatingPoint
 from .schema import RunReport, SystemReport
+from .tables import Row, escape, markdown_table
 from .words import (
     chosen_point,
     count_words,
@@ -17,31 +17,17 @@ from .words import (
     times_words,
 )
 
-Row = Sequence[object]
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Row]) -> str:
-    """A table; cells are escaped, the first column is left-aligned, the others right."""
-    lines = [_line(header), "| --- |" + " ---: |" * (len(header) - 1), *(_line(row) for row in rows)]
-    return "\n".join(lines) + "\n"
-
-
-def escape(text: object) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    flat = " ".join(str(text).split())
-    for sign in "\\`*_[]<>|":
-        flat = flat.replace(sign, "\\" + sign)
-    return flat
-
 
 def render_markdown(report: RunReport) -> str:
     """The report as Markdown, its tables the same as the page's."""
     system = report.systems[0]
-    parts = [
-        f"# {escape(report.name)}\n",
-        f"**{summary_sentence(report)}**\n",
-        escape(lead_sentence(report)) + "\n",
-    ]
+    parts = [f"# {escape(report.name)}\n"]
+    if report.comparison is not None:
+        parts += [
+            comparison_markdown(report.comparison),
+            f"# {escape(system.name)} alone: {escape(report.task)}, seed {report.seed}\n",
+        ]
+    parts += [f"**{summary_sentence(report)}**\n", escape(lead_sentence(report)) + "\n"]
     if report.task_note:
         parts.append(f"> {escape(report.task_note)}\n")
     parts += ["## The result\n", result_table(report), _result_note(report)]
@@ -273,7 +259,3 @@ def _reproduce(report: RunReport) -> str:
         *map(escape, report.notes),
     ]
     return "\n\n".join(line for line in lines if line) + "\n"
-
-
-def _line(cells: Row) -> str:
-    return "| " + " | ".join(escape(c) for c in cells) + " |"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .comparison.schema import Comparison
 from .points import OperatingPoint
 from .schema import RunReport, SystemReport
 
@@ -48,18 +49,24 @@ def chosen_point(system: SystemReport) -> OperatingPoint:
     return system.evaluation.chosen or system.evaluation.all_layers
 
 
-def summary_sentence(report: RunReport) -> str:
+def gains(parameters_fewer: float, flops_fewer: float, score: str) -> str:
     """``8.1x fewer parameters, 17.0x fewer FLOPs, 97.2 % of the score.``"""
+    return (
+        f"{times_words(parameters_fewer)} fewer parameters, {times_words(flops_fewer)} fewer FLOPs, {score}."
+    )
+
+
+def summary_sentence(report: RunReport) -> str:
+    """What the run's own system gained and kept, see :func:`gains`."""
     system = report.systems[0]
     point = chosen_point(system)
-    fewer = report.dense.parameters / system.figures.parameters
     metric = system.evaluation.metrics[0]
     score = (
         f"{metric} {percent_words(point.all.scores[metric])}"
         if point.kept is None
         else f"{percent_words(point.kept)} of the score"
     )
-    return f"{times_words(fewer)} fewer parameters, {times_words(point.all.speedup)} fewer FLOPs, {score}."
+    return gains(report.dense.parameters / system.figures.parameters, point.all.speedup, score)
 
 
 def lead_sentence(report: RunReport) -> str:
@@ -80,4 +87,31 @@ def lead_sentence(report: RunReport) -> str:
         f"{system.name} against {report.dense.name} on {report.task} ({evaluation.split} part, "
         f"{evaluation.examples:,} examples, {evaluation.sequence_length} tokens for the FLOPs); "
         f"{policy}{choice}."
+    )
+
+
+def compared_sentence(comparison: Comparison) -> str:
+    """What the subject gained and kept, mean over its seeds and tasks, see :func:`gains`."""
+    system = comparison.system(comparison.subject)
+    kept = comparison.kept(system.name)
+    score = (
+        f"{percent_words(kept)} of the score"
+        if kept is not None
+        else ", ".join(
+            f"{task.task} {task.metric} {percent_words(row.scores[task.metric].mean)}"
+            for task, row in comparison.rows(system.name)
+        )
+    )
+    return gains(system.parameters_fewer, comparison.speedup(system.name), score)
+
+
+def compared_lead(comparison: Comparison) -> str:
+    """What a comparison sets against what."""
+    others = [system.label for system in comparison.systems if system.name != comparison.subject]
+    seeds = sorted({seed for task in comparison.tasks for seed in task.seeds})
+    tasks = ", ".join(f"{task.task} ({task.examples:,} examples)" for task in comparison.tasks)
+    return (
+        f"{comparison.system(comparison.subject).label} against {comparison.dense_name}, "
+        f"and beside {', '.join(others)}: {tasks}, {len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}, "
+        f"FLOPs at {comparison.sequence_length} tokens. Every exit policy is chosen on held-out data."
     )

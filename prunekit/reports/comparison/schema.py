@@ -242,3 +242,21 @@ class Comparison:
     def system(self, name: str) -> ComparedSystem:
         """The system of that name."""
         return next(s for s in self.systems if s.name == name)
+
+    def rows(self, name: str) -> list[tuple[ComparedTask, TaskRow]]:
+        """A system's row in every task it has one in."""
+        return [(task, row) for task in self.tasks for row in task.rows if row.system == name]
+
+    def macs(self, name: str) -> float:
+        """A system's mean cost of an example under its chosen policies, mean over its tasks."""
+        return fmean(row.macs.mean for _, row in self.rows(name))
+
+    def speedup(self, name: str) -> float:
+        """The dense model's mean cost over that, as the paper averages its FLOPs over tasks."""
+        rows = [row for _, row in self.rows(name)]
+        return sum(row.speedup.mean * row.macs.mean for row in rows) / sum(row.macs.mean for row in rows)
+
+    def kept(self, name: str) -> float | None:
+        """Share of the dense score, mean over tasks; ``None`` where a task has no score of a dense model."""
+        shares = [row.kept.mean for _, row in self.rows(name) if row.kept is not None]
+        return fmean(shares) if len(shares) == len(self.rows(name)) else None

@@ -73,7 +73,7 @@ class Swept:
         test = self.run.test
         labels, said = np.asarray(test.labels), test.logits.argmax(axis=2)
         points = [*self.points, self.chosen]
-        taken = np.stack([exits_taken(test.logits, p.policy) for p in points])
+        taken = np.stack([exits_taken(test.logits, p.policy, test.certainty) for p in points])
         costs = np.asarray(self.run.report.evaluation.exit_macs, dtype=np.int64)[taken]
         answered = said[taken, np.arange(len(labels))]
         for point, spent, answer in zip(points, costs, answered, strict=True):
