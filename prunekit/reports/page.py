@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import re
 from importlib.resources import files
+from typing import Any
 
 from .schema import RunReport
-from .words import lead_sentence, summary_sentence
+from .words import compared_lead, compared_sentence, lead_sentence, summary_sentence
 
 MAX_BYTES = 2_000_000
+
+# In the order they are joined: each stands on those before it.
+SCRIPTS = (
+    "dom.js",
+    "words.js",
+    "axes.js",
+    "plots.js",
+    "table.js",
+    "data.js",
+    "comparing.js",
+    "pareto.js",
+    "subject.js",
+    "exits.js",
+    "reproduce.js",
+    "page.js",
+)
+DIGITS = 6
 
 
 def render_page(report: RunReport) -> str:
@@ -19,27 +38,67 @@ def render_page(report: RunReport) -> str:
     Everything that comes from outside (names, texts, recipe) is escaped; the figures are drawn in the
     browser from the report's JSON, which the page carries.
     """
-    assets = files("prunekit.reports") / "assets"
-
-    def asset(name: str) -> str:
-        return (assets / name).read_text(encoding="utf-8")
-
-    # In a script element only "</" and "<!--" could end the data; no "<" at all is simplest.
-    data = json.dumps(report.to_dict(), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    if report.comparison is None:
+        summary, lead = summary_sentence(report), lead_sentence(report)
+    else:
+        summary, lead = compared_sentence(report.comparison), compared_lead(report.comparison)
     values = {
-        "title": html.escape(f"{report.name}: {summary_sentence(report)}"),
+        "title": html.escape(f"{report.name}: {summary}"),
         "eyebrow": html.escape(f"prunekit report · {report.name} · {report.task} · seed {report.seed}"),
-        "summary": html.escape(summary_sentence(report)),
-        "lead": html.escape(lead_sentence(report)),
+        "summary": _headline(summary),
+        "lead": html.escape(lead),
         "note": html.escape(report.task_note),
         "note_hidden": "" if report.task_note else "hidden",
         "footer": html.escape(
             f"Written by prunekit {report.versions.get('prunekit', '')} on {report.created}. "
             "This page works offline; report.json beside it holds every figure."
         ),
-        "style": asset("report.css"),
-        "script": asset("charts.js") + "\n" + asset("report.js"),
-        "data": data,
+        "style": _filled(_asset("report.css"), {"light": _asset("light.css"), "dark": _asset("dark.css")}),
+        "script": "\n".join(_asset(name) for name in SCRIPTS),
+        "data": _data(report),
     }
-    # One pass, so that nothing inside a value is taken for a placeholder.
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], asset("report.html"))
+    return _filled(_asset("report.html"), values)
+
+
+def _asset(name: str) -> str:
+    return (files("prunekit.reports") / "assets" / name).read_text(encoding="utf-8")
+
+
+def _filled(template: str, values: dict[str, str]) -> str:
+    """In one pass, so that nothing inside a value is taken for a placeholder."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)
+
+
+def _headline(sentence: str) -> str:
+    """The sentence escaped, its figures marked: ``8.1x``, ``97.2 %``."""
+    units = {"x": "×", " %": "&nbsp;%"}
+    return re.sub(
+        r"(?<![\w.&#])(\d+(?:\.\d+)?)(x| %)(?!\w)",
+        lambda match: f'<span class="number">{match[1]}{units[match[2]]}</span>',
+        html.escape(sentence),
+    )
+
+
+def _data(report: RunReport) -> str:
+    """What the page draws, as JSON that may stand in a script element.
+
+    Left out is what no figure shows: the examples that policies were chosen on.
+    """
+    value = report.to_dict()
+    for system in value["systems"]:
+        system["validation"] = None
+    text = json.dumps(_rounded(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    # In a script element only "</" and "<!--" could end the data; no "<" at all is simplest.
+    return text.replace("<", "\\u003c")
+
+
+def _rounded(value: Any) -> Any:
+    """Floats with six significant digits: more than is ever shown, at a third of the length."""
+    if isinstance(value, float):
+        if value == 0 or not math.isfinite(value):
+            return value
+        short = float(f"{value:.{DIGITS}g}")
+        return int(short) if short.is_integer() else short
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value

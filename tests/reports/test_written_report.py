@@ -180,7 +180,7 @@ PROBE = """
   seen.wide = document.documentElement.scrollWidth > innerWidth;
   seen.unnamed = [...document.querySelectorAll("svg[role], [tabindex], input, button, select")].filter((n) =>
     !(n.getAttribute("aria-label") || n.textContent.trim() || n.closest("label"))).length;
-  seen.sections = [...document.querySelectorAll("main h2")].map((h) => h.textContent);
+  seen.sections = [...document.querySelectorAll("main h2, main h3")].map((h) => h.textContent);
   seen.ready = document.documentElement.dataset.ready;
   seen.title = document.title;
   seen.errors += document.getElementById("errors").textContent;

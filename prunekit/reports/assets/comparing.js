@@ -1,0 +1,144 @@
+// The comparison: its sentence, its table, and what the differences are worth.
+
+const named = (row) => element("span", { class: "named" }, swatch(compared.get(row.system).style, false), labelOf(row.system));
+const denseName = () => element("span", { class: "named" }, swatch({ colour: "var(--mark)", shape: "diamond" }, false), comparison.dense_name);
+const differenceOf = (name, at) => task().differences.find((d) => d.second === name && d.at === at);
+const orderOf = (name) => task().orders.find((o) => o.second === name);
+
+// What the comparison says, in a few sentences; names stand out, since they may be any words.
+function verdict() {
+  const t = task(), own = t.rows.find(isSubject), name = (system) => element("b", {}, labelOf(system));
+  const names = (found) => found.flatMap((system, i) => [i === 0 ? null : i === found.length - 1 ? " and " : ", ", name(system)]);
+  if (!own) return [name(comparison.subject), ` has no run on ${t.task}.`];
+  const others = t.rows.filter((row) => !isSubject(row)).map((row) => row.system);
+  const by = (test) => others.filter((system) => { const d = differenceOf(system, "area"); return d && test(d); });
+  const sentence = (found, before, after = ".") => (found.length ? [before, ...names(found), after] : []);
+  const kept = own.kept ? `keeps ${percent(own.kept.mean)} of the dense score` : `scores ${percent(own.scores[t.metric].mean)}`;
+  return [
+    name(comparison.subject), ` ${kept} at ${times(own.speedup.mean)} fewer FLOPs (${t.task}, ${pretty(t.metric)}, ${plural(t.examples, "example")}, ${plural(own.seeds.length, "seed")}).`,
+    ...sentence(by((d) => d.real && d.mean > 0), " Over all budgets it is ahead, beyond chance, of "),
+    ...sentence(by((d) => d.real && d.mean < 0), " Over all budgets it is behind, beyond chance, "),
+    ...sentence(by((d) => !d.real), " Not told apart from it by these examples: "),
+    ...sentence(others.filter((system) => orderOf(system)?.always), " At no budget is its curve below that of "),
+  ];
+}
+
+// The subject's figures on the task, over its seeds; none where it has no run there.
+function comparedTiles() {
+  const t = task(), own = t.rows.find(isSubject);
+  if (!own) return null;
+  const size = compared.get(own.system), score = own.scores[t.metric], seeds = t.seeds.length > 1 ? `, ${own.seeds.length} seeds` : "";
+  const rank = t.rows.filter((row) => row.area.mean > own.area.mean).length + 1;
+  const short = own.short_scores?.[t.metric];
+  return [
+    tile("Parameters", times(size.parameters_fewer), "fewer", `${count(comparison.dense_parameters)} → ${count(size.parameters)}`, 1 / size.parameters_fewer),
+    tile(`FLOPs at ${comparison.sequence_length} tokens`, times(own.speedup.mean), "fewer", `${flops(comparison.dense_macs)} → ${flops(own.macs.mean)} an example`, 1 / own.speedup.mean),
+    tile(`Score (${t.task}, ${pretty(t.metric)})`, percent(own.kept?.mean ?? score.mean), own.kept ? "kept" : "", `${denseOf() === null ? "" : `${percent(denseOf())} → `}${spread(score)} on ${plural(t.examples, "example")}${seeds}`, own.kept?.mean ?? null),
+    ...(short ? [tile("FLOPs of short examples", times(own.short_speedup.mean), "fewer", `${pretty(t.metric)} ${spread(short)}; fewer than ${t.median_length} tokens`, 1 / own.short_speedup.mean)] : []),
+    tile("Area under the curve", percent(own.area.mean), "", `mean score over all budgets; no. ${rank} of ${plural(t.rows.length, "system")}`, own.area.mean),
+  ];
+}
+
+const denseRow = () => ({
+  dense: true, scores: task().dense, short_scores: task().dense_short, kept: task().dense ? { mean: 1, std: null } : null,
+  macs: { mean: comparison.dense_macs }, speedup: { mean: 1 }, parameters: comparison.dense_parameters, fewer: 1, all_layers: null,
+});
+const uniquePolicies = (row) => [...new Set(row.policies)].join("; ");
+
+// A figure with a second one under it.
+const over = (value, more) => [value, element("small", {}, more)];
+const systemColumn = (value, show) => ({ name: "System", left: true, wrap: true, value, show });
+
+function systemColumns() {
+  const m = shownMetric(), main = m === task().metric;
+  const size = (row) => (row.dense ? row : { parameters: compared.get(row.system).parameters, fewer: compared.get(row.system).parameters_fewer });
+  const keptOf = (row) => (main || row.dense ? row.kept?.mean ?? null : denseOf(m) ? row.scores[m].mean / denseOf(m) : null);
+  const keptWords = (row) => (keptOf(row) === null ? "" : `${percent(keptOf(row))} kept`);
+  const gain = (row) => (row.dense ? 1 : row.short_speedup?.mean ?? null);
+  return [
+    systemColumn((r) => (r.dense ? comparison.dense_name : labelOf(r.system)), (r) => (r.dense ? denseName() : named(r))),
+    { name: pretty(m), value: (r) => r.scores?.[m]?.mean ?? null, show: (r) => over(spread(r.scores?.[m]), keptWords(r)) },
+    { name: "FLOPs", value: (r) => r.macs.mean, show: (r) => over(flops(r.macs.mean), `${times(r.speedup.mean)} fewer`) },
+    { name: "Parameters", value: (r) => size(r).parameters, show: (r) => over(count(size(r).parameters), `${times(size(r).fewer)} fewer`) },
+    ...(main ? [
+      { name: "Area under the curve", value: (r) => r.area?.mean ?? null, show: (r) => spread(r.area) },
+      { name: "All layers", value: (r) => r.all_layers?.mean ?? null, show: (r) => spread(r.all_layers) }] : []),
+    { name: "Short examples", value: (r) => r.short_scores?.[m]?.mean ?? null, show: (r) => over(spread(r.short_scores?.[m]), gain(r) === null ? "" : `${times(gain(r))} fewer FLOPs`) },
+    { name: "Exit policy", left: true, wrap: true, value: (r) => (r.dense ? null : uniquePolicies(r)) },
+  ];
+}
+
+function systemsSection() {
+  const t = () => task();
+  const pick = () => (t().metrics.length > 1 ? element("div", { class: "controls" }, choice("Score", "metric",
+    t().metrics.map((m) => [m, pretty(m)]), shownMetric(), (m) => { state.metric = m; refresh(); })) : null);
+  card("Every system", null, { id: "systems", nav: "Systems" },
+    remade(verdict, "p"), remade(pick),
+    remade(() => table(systemColumns(), t().rows, { caption: `Every system on ${t().task}`, pinned: [denseRow()], rowClass: (r) => (r.dense ? "dense" : isSubject(r) ? "chosen" : null) })),
+    remade(() => [
+      `Mean over ${plural(t().seeds.length, "seed")}${t().seeds.length > 1 ? ", ± one standard deviation" : ""}, each under the exit policy chosen on held-out data. `,
+      `FLOPs are two for every multiply-add, the mean over examples at ${comparison.sequence_length} tokens. `,
+      `Short examples have fewer than ${t().median_length} tokens, the median. `,
+      `The area is the mean score over all budgets up to ${flops(t().budget)}; where a system cannot answer yet, it counts as always giving the most frequent class (${percent(t().constant)}). `,
+      [t().note, ...comparison.notes].filter(Boolean).join(" "),
+    ], "figcaption"));
+}
+
+// All tasks side by side, as the paper's Table 3.
+function tasksSection() {
+  if (comparison.tasks.length < 2) return;
+  const rowOf = (t, name) => t.rows.find((row) => row.system === name);
+  const systemsHere = [...compared.values()];
+  const columns = [
+    systemColumn((s) => s.label, (s) => (s.dense ? denseName() : named({ system: s.name }))),
+    { name: "Parameters", value: (s) => s.parameters, show: (s) => over(count(s.parameters), `${times(s.parameters_fewer)} fewer`) },
+    ...comparison.tasks.map((t) => {
+      const scoreOf = (s) => (s.dense ? t.dense?.[t.metric] : rowOf(t, s.name)?.scores[t.metric]) ?? null;
+      const gain = (s) => (s.dense ? 1 : rowOf(t, s.name)?.speedup.mean ?? null);
+      return { name: `${t.task}: ${pretty(t.metric)}`, value: (s) => scoreOf(s)?.mean ?? null, show: (s) => (gain(s) === null ? NONE : over(spread(scoreOf(s)), `${times(gain(s))} fewer FLOPs`)) };
+    }),
+  ];
+  card("All tasks", "Under each task's chosen exit policies.", { id: "tasks", nav: "Tasks" }, table(columns, systemsHere, {
+    caption: "Every system on every task", pinned: [{ dense: true, parameters: comparison.dense_parameters, parameters_fewer: 1 }],
+    rowClass: (s) => (s.dense ? "dense" : s.name === comparison.subject ? "chosen" : null) }));
+}
+
+function differencesSection() {
+  if (!comparison.tasks.some((t) => t.differences.length)) return;
+  const subject = labelOf(comparison.subject);
+  const columns = () => {
+    const found = task().differences, sides = [Math.min(0, ...found.map((d) => d.low)), Math.max(1e-6, ...found.map((d) => d.high))];
+    const group = (at, title) => {
+      const of = (r) => differenceOf(r.system, at);
+      return [
+        { name: title, value: (r) => of(r)?.mean ?? null, show: (r) => { const d = of(r); return d ? [interval({ ...d, colour: compared.get(r.system).style.colour }, sides), element("span", { class: d.real ? "real" : "open" }, points(d.mean))] : NONE; } },
+        { name: "95 % interval", value: (r) => of(r)?.low ?? null, show: (r) => (of(r) ? `${points(of(r).low)} to ${points(of(r).high)}` : NONE) },
+        { name: "Real (p)", left: true, value: (r) => of(r)?.p ?? null, show: (r) => (of(r) ? `${of(r).real ? "yes" : "open"} (${chance(of(r).p)})` : NONE) },
+      ];
+    };
+    const curve = (r) => { const o = orderOf(r.system); return !o ? NONE : o.always ? "always" : `${percent(o.above_share, 0)} of budgets`; };
+    return [
+      { name: `${subject} against`, left: true, wrap: true, value: (r) => labelOf(r.system), show: named },
+      ...group("area", "Area, points"), ...group("chosen", "Chosen policies, points"),
+      { name: "Curve above", value: (r) => orderOf(r.system)?.above_share ?? null, show: curve },
+    ];
+  };
+  card("Which differences are real", `Points of score that ${subject} is ahead of (or behind) each other system. A filled dot: the 95 % interval does not hold zero. Paired bootstrap over examples and seeds, ${whole(comparison.resamples)} resamples.`,
+    { id: "differences", nav: "Differences" },
+    remade(() => table(columns(), task().rows.filter((row) => !isSubject(row)), { caption: `Differences on ${task().task}` })));
+}
+
+// What was spent on each, so that a reader can judge how fair the comparison is.
+function effortSection() {
+  const mean = (s, show) => (!s ? NONE : s.std > 0.01 * s.mean ? `${show(s.mean)} ± ${show(s.std)}` : show(s.mean));
+  card("Effort", "The same for all, or said here: where each system's weights come from, what one run took (the teacher's training included), and how many settings were tried before the one best on held-out data was kept.", { id: "effort", nav: "Effort" }, table([
+    systemColumn((s) => s.label, (s) => named({ system: s.name })),
+    { name: "Backbone", left: true, text: true, value: (s) => s.backbone },
+    { name: "Exits on layers", left: true, wrap: true, value: (s) => s.exits.join(", ") },
+    { name: "Optimizer steps", value: (s) => s.steps?.mean ?? null, show: (s) => mean(s.steps, (v) => whole(Math.round(v))) },
+    { name: "Wall time", value: (s) => s.seconds?.mean ?? null, show: (s) => mean(s.seconds, seconds) },
+    { name: "Settings tried", value: (s) => s.tried },
+    { name: "Runs", value: (s) => s.runs.length },
+    { name: "FLOPs, all layers", value: (s) => s.macs, show: (s) => flops(s.macs) },
+  ], [...compared.values()], { caption: "What was spent on each system", rowClass: (s) => (s.name === comparison.subject ? "chosen" : null) }));
+}
