@@ -86,6 +86,7 @@ def _system_run(one: Finished, report: RunReport) -> SystemRun:
         tried=one.tried,
         run=str(one.folder),
         note=report.task_note,
+        settings=one.recipe.resolved(),
     )
 
 

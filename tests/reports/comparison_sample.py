@@ -178,6 +178,11 @@ def make_run(name, task, seed, made=None):
         tried=made.tried,
         run=f"runs/costeff/compare/{name}-{task}-{seed}",
         note="made-up predictions",
+        settings={
+            "seed": seed,
+            "exits": {"reads": "mean"},
+            "slenderize": {"heads": made.heads, "neurons": made.neurons},
+        },
         validation=said["validation"],
     )
 

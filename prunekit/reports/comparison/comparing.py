@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from statistics import fmean
+from typing import Literal
 
 from ...errors import RunError
 from .runs import SystemRun
@@ -78,7 +79,17 @@ def _system(runs: Sequence[SystemRun]) -> ComparedSystem:
         seconds=_recorded(run.report.seconds if run.seconds is None else run.seconds for run in runs),
         tried=max(run.tried for run in runs),
         runs=[run.run for run in runs],
+        heads=_by_layer(runs, "heads"),
+        neurons=_by_layer(runs, "neurons"),
+        settings=first.settings,
     )
+
+
+def _by_layer(runs: Sequence[SystemRun], what: Literal["heads", "neurons"]) -> list[float]:
+    found = [run.report.figures.layers for run in runs]
+    if len({len(layers) for layers in found}) > 1:
+        return []
+    return [fmean(getattr(layer, what) for layer in same) for same in zip(*found, strict=True)]
 
 
 def _recorded(values: Iterable[float | None]) -> Spread | None:

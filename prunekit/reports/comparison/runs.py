@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..outputs import ExitOutputs
@@ -28,6 +28,7 @@ class SystemRun:
         tried: settings trained to find this one's.
         run: the folder.
         note: of the task, e.g. how many examples were trained on.
+        settings: its recipe, resolved.
     """
 
     system: str
@@ -44,3 +45,4 @@ class SystemRun:
     run: str = ""
     note: str = ""
     validation: ExitOutputs | None = None
+    settings: dict[str, Any] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -203,6 +203,8 @@ class ComparedSystem:
         seconds: wall time of a run, likewise.
         tried: settings trained, the best on the validation examples kept; 1: no grid.
         runs: folders of its runs, as given.
+        heads, neurons: what each layer has, mean over its runs; empty where it is not known, or their numbers of layers differ.
+        settings: the recipe of its first run, resolved.
     """
 
     name: str
@@ -217,6 +219,9 @@ class ComparedSystem:
     seconds: Spread | None
     tried: int
     runs: list[str]
+    heads: list[float] = field(default_factory=list)
+    neurons: list[float] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
