@@ -1,0 +1,229 @@
+"""compare: what it may say, and the ordinary recipes it comes to."""
+# ruff: noqa: E501 - one mistake a line
+
+import re
+
+import pytest
+import yaml
+
+from prunekit.errors import RecipeError
+from prunekit.recipes import expand, load_recipe
+
+OTHER = """\
+description: Another one.
+model: {}
+stages: [warm, slim]
+exits: {reads: first, head: pooled, dropout: 0.3}
+training: {batch_size: 8}
+warm: {epochs: 9, learning_rate: 1e-4}
+slim: {heads: 3, layers: [2]}
+compare: {systems: {never: {}}}
+"""
+
+
+@pytest.fixture
+def write(folder):
+    def write(compare, name="mine.yaml", **over):
+        (folder / "other.yaml").write_text(OTHER)
+        text = f"extends: base.yaml\ncompare:\n{compare}" if compare else "extends: base.yaml\n"
+        (folder / name).write_text(text)
+        return name
+
+    return write
+
+
+def runs_of(recipe, *overrides):
+    return {run.place: run for run in expand(load_recipe(recipe, overrides))}
+
+
+def the(run):
+    (candidate,) = run.candidates
+    return candidate.recipe
+
+
+def test_without_compare_there_is_the_recipes_own_run(folder):
+    recipe = load_recipe("base.yaml")
+    (run,) = expand(recipe)
+    assert run.subject and run.system == "the-base" and the(run) is recipe and recipe.compare is None
+    assert str(run.folder) == "runs/the-base"
+
+
+def test_a_system_without_extends_is_this_recipe_with_other_settings(write):
+    runs = runs_of(
+        write("  systems:\n    few: {slim: {heads: 1}}\n    many: {label: Many heads, slim: {heads: 8}}\n")
+    )
+    assert list(runs) == ["mine", "few", "many"]
+    few, many = the(runs["few"]), the(runs["many"])
+    assert (few.config("slim").heads, many.config("slim").heads) == (1, 8)
+    assert few.config("warm").epochs == 3 and few.config("slim").scorer == {"name": "taylor"}
+    assert [str(run.folder) for run in runs.values()] == [
+        "runs/mine",
+        "runs/mine/compare/few",
+        "runs/mine/compare/many",
+    ]
+    assert (runs["few"].label, runs["many"].label) == ("few", "Many heads")
+    assert few.compare is None and few.name == "few" and few.output == "runs/mine/compare"
+
+
+def test_what_lies_over_the_recipe_that_is_extended(write):
+    name = write("  systems:\n    one: {extends: other.yaml, slim: {layers: [1, 2]}}\n")
+    runs = runs_of(
+        name,
+        "exits.reads=mean",
+        "exits.layers=[2, 4]",
+        "training.batch_size=16",
+        "seed=5",
+        "data.train_size=30",
+    )
+    one = the(runs["one"])
+    # Shared: data, training, seed, what exits read and where they are.
+    assert (one.exits.reads, one.exits.layers, one.exits.dropout) == ("mean", [2, 4], 0.1)
+    assert (one.training.batch_size, one.seed, one.data.train_size) == (16, 5, 30)
+    # Its own, or that of the recipe it extends.
+    assert one.exits.head == "pooled" and one.config("warm").epochs == 9
+    assert (one.config("slim").heads, one.config("slim").layers) == (3, [1, 2])
+
+
+def test_a_system_keeps_the_places_of_its_own_exits(write, folder):
+    name = write("  systems: {a: {extends: other.yaml, exits: {layers: last}}, b: {extends: own.yaml}}\n")
+    (folder / "own.yaml").write_text(OTHER.replace("head: pooled", "layers: [3]"))
+    runs = runs_of(name, "exits.layers=[2, 4]")
+    assert the(runs["a"]).exits.layers == "last" and the(runs["b"]).exits.layers == [3]
+
+
+def test_shares_takes_more_from_the_comparing_recipe(write):
+    name = write("  systems:\n    one: {extends: other.yaml, shares: [slim.heads, warm.epochs]}\n")
+    one = the(runs_of(name, "slim.heads=6")["one"])
+    assert (one.config("slim").heads, one.config("warm").epochs, one.config("slim").layers) == (6, 3, [2])
+    with pytest.raises(RecipeError, match=r"mine.yaml:4:32: shares: .* has no slim.tails \(system one\)"):
+        runs_of(write("  systems:\n    one: {extends: other.yaml, shares: [slim.tails]}\n"))
+
+
+def test_a_list_of_systems_names_shipped_recipes_and_files(write):
+    recipe = load_recipe(write("  systems: [deebert-slender, other.yaml]\n"))
+    assert list(recipe.compare.systems) == ["deebert-slender", "other"]
+    assert recipe.compare.systems["deebert-slender"].extends == "deebert-slender"
+
+
+def test_a_file_is_found_from_the_resolved_recipe_too(write, folder, monkeypatch):
+    recipe = load_recipe(write("  systems:\n    one: {extends: other.yaml}\n"))
+    (folder / "far").mkdir()
+    monkeypatch.chdir(folder / "far")
+    (folder / "far" / "recipe.yaml").write_text(recipe.to_yaml())
+    again = load_recipe("recipe.yaml")
+    assert again.resolved() == recipe.resolved()
+    assert the(expand(again)[1]).config("warm").epochs == 9
+
+
+def test_seeds_train_on_the_same_examples(write):
+    runs = runs_of(write("  systems: {few: {slim: {heads: 1}}}\n  seeds: [4, 9]\n"))
+    assert [(place, str(run.folder)) for place, run in runs.items()] == [
+        ("mine, seed 4", "runs/mine"),
+        ("few, seed 4", "runs/mine/compare/few"),
+        ("mine, seed 9", "runs/mine/compare/mine-9"),
+        ("few, seed 9", "runs/mine/compare/few-9"),
+    ]
+    assert [(the(run).seed, the(run).data.seed) for run in runs.values()] == [
+        (4, None),
+        (4, None),
+        (9, 4),
+        (9, 4),
+    ]
+
+
+def test_tasks_lie_over_the_recipe_and_the_first_is_its_own(write):
+    name = write(
+        "  systems: {few: {slim: {heads: 1}}, one: {extends: other.yaml}}\n"
+        "  tasks:\n"
+        "    a: {data: {train_size: 30}, slim: {heads: 7, scorer: {name: magnitude}}, warm: {epochs: 1}}\n"
+        "    b: {data: {test_size: 20}, warm: {mode: mean}}\n"
+    )
+    recipe = load_recipe(name)
+    assert recipe.config("slim").heads == 7 and recipe.data.train_size == 30
+    for source in (recipe, load_recipe_again(recipe)):
+        runs = {run.place: the(run) for run in expand(source)}
+        assert list(runs) == ["mine, a", "few, a", "one, a", "mine, b", "few, b", "one, b"]
+        told = {
+            place: (
+                r.data.train_size, r.data.test_size, r.config("slim").heads, r.config("slim").scorer["name"]
+                if isinstance(r.config("slim").scorer, dict) else r.config("slim").scorer,
+                r.config("warm").epochs, r.config("warm").mode,
+            )
+            for place, r in runs.items()
+        }  # fmt: skip
+        assert told == {
+            "mine, a": (30, None, 7, "magnitude", 1, "first"),
+            "few, a": (30, None, 1, "magnitude", 1, "first"),
+            "one, a": (30, None, 7, "magnitude", 1, "first"),
+            # What the first task set is the recipe's own again.
+            "mine, b": (None, 20, 4, "taylor", 3, "mean"),
+            "few, b": (None, 20, 1, "taylor", 3, "mean"),
+            "one, b": (None, 20, 3, "taylor", 9, "mean"),
+        }
+
+
+def load_recipe_again(recipe):
+    from prunekit.recipes import recipe_from_mapping
+
+    return recipe_from_mapping(yaml.safe_load(recipe.to_yaml()))
+
+
+def test_a_grid_is_all_combinations_tried_with_the_first_seed(write):
+    runs = runs_of(
+        write(
+            "  seeds: [1, 2]\n  systems:\n    few:\n"
+            "      grid: {warm.epochs: [1, 2], slim.layers: [[1], [2], [1, 2]]}\n"
+        )
+    )
+    candidates = runs["few, seed 1"].candidates
+    assert [(c.recipe.config("warm").epochs, c.recipe.config("slim").layers) for c in candidates] == [
+        (1, [1]), (1, [2]), (1, [1, 2]), (2, [1]), (2, [2]), (2, [1, 2]),
+    ]  # fmt: skip
+    assert candidates[4].settings == {"warm.epochs": 2, "slim.layers": [2]}
+    trial = candidates[4].trial
+    assert (trial.output, trial.name, trial.config("slim").layers) == ("runs/mine/grid", "few-5", [2])
+    assert {c.recipe.name for c in candidates} == {"few"}
+    assert [c.trial for c in runs["few, seed 2"].candidates] == [None] * 6
+
+
+def test_an_extended_recipe_gives_its_parts_not_its_comparison(write, folder):
+    write("  systems: {few: {slim: {heads: 1}}}\n")
+    (folder / "heir.yaml").write_text("extends: mine.yaml\n")
+    assert load_recipe("heir.yaml").compare is None
+
+
+@pytest.mark.parametrize("off", ["compare=null", "compare={}"])
+def test_a_comparison_is_turned_off(write, off):
+    recipe = load_recipe(write("  systems: {few: {slim: {heads: 1}}}\n"), [off])
+    assert recipe.compare is None or not recipe.compare.systems
+    assert len(expand(recipe)) == 1
+
+
+WRONG = [
+    ("  sistems: {}\n", r"mine.yaml:3:3: compare.sistems: unknown key", "did you mean 'systems'"),
+    ("  systems: {few: {extends: nowhere}}\n", r"mine.yaml:3:19: extends: there is no file nowhere", "shipped"),
+    ("  systems: {few: {slim: {haeds: 1}}}\n", r"mine.yaml:3:26: slim.haeds: unknown key \(system few\)", "heads"),
+    ("  systems: {few: {slim: {heads: x}}}\n", r"mine.yaml:3:26: slim.heads: expected .*\(system few\)", None),
+    ("  systems: {few: {slym: {heads: 1}}}\n", r"mine.yaml:3:19: slym: unknown key \(system few\)", "slim"),
+    ("  systems: {mine: {slim: {heads: 1}}}\n", r"mine.yaml:3:13: .*'mine' is the name of the recipe", "--name"),
+    ("  systems: {a/b: {}}\n", r"mine.yaml:3:3: compare.systems: 'a/b' cannot name a folder", None),
+    ("  systems: {few: {data: {train_size: 9}}}\n", r"few: data is shared by all", None),
+    ("  systems: {few: {shares: [slim.heads]}}\n", r"mine.yaml:3:13: .*shares has no meaning without", None),
+    ("  systems: [deebert, other.yaml, deebert]\n", r"'deebert' is there twice", None),
+    ("  systems: {few: {grid: {slim.heads: []}}}\n", r"grid: slim.heads has no values", None),
+    ("  systems: {few: {grid: {slim.haeds: [1, 2]}}}\n", r"mine.yaml:3:19: grid: slim.haeds: unknown key", "heads"),
+    ("  systems: {a: {}, a-2: {}}\n  seeds: [1, 2]\n", r"a-2, seed 1 and a, seed 2 would both lie in", "name"),
+    ("  seeds: [1, 1]\n", r"seeds must differ", None),
+    ("  seeds: []\n", r"mine.yaml:3:3: compare.seeds: expected at least 1", None),
+    ("  tasks: {a: {stages: [warm]}}\n", r"a: stages is shared by all", None),
+    ("  tasks: {a: {}, b: {warm: {epochs: 0}}}\n", r"mine.yaml:3:29: warm.epochs: ", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("compare", "message", "mend"), WRONG)
+def test_what_is_wrong_is_found_with_its_place(write, compare, message, mend):
+    with pytest.raises(RecipeError) as caught:
+        expand(load_recipe(write(compare)))
+    assert re.search(message, caught.value.message), caught.value.message
+    if mend:
+        assert mend in str(caught.value)
