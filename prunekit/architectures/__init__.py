@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from ..errors import UnsupportedModelError
 from ..registry import Registry
-from .base import Architecture, AttentionParts, FeedForwardParts, select_rows
+from .base import Architecture, AttentionParts, FeedForwardParts, PostNormEncoder, select_rows
 from .elasticbert import ElasticBertCheckpoint, take_poolers
 from .embedding import FactorizedEmbedding, singular_values, truncated_svd
 from .narrowing import Narrowing, even_layers
@@ -88,6 +88,7 @@ __all__ = [
     "LayerShape",
     "ModelShape",
     "Narrowing",
+    "PostNormEncoder",
     "architecture_of",
     "backbone_of",
     "even_layers",

@@ -167,7 +167,8 @@ def test_it_is_a_backbone_of_cost_eff(tmp_path):
     write(tmp_path / "model")
     folder = apply(
         tmp_path, model={"name": str(tmp_path / "model"), "config": {}},
-        exits={"head": "pooled", "reads": "first"}, training={"max_length": 32}, finetune={"epochs": 0.5}, assistant={"epochs": 0.5},
+        exits={"head": "pooled", "reads": "first"}, training={"max_length": 32},
+        finetune={"epochs": 0.5}, assistant={"epochs": 0.5},
         recover={"epochs": 0.5, "features_epochs": 0.5},
     )  # fmt: skip
     final = load(folder / "model")
