@@ -3,6 +3,7 @@
 from .build import read_report, write_report
 from .card import model_card, write_card
 from .comparison.comparing import compare
+from .comparison.pictures import layer_svg, score_flops_svg
 from .comparison.runs import SystemRun
 from .comparison.schema import Comparison
 from .counting import Counts, count
@@ -35,11 +36,13 @@ __all__ = [
     "evaluate_exits",
     "exit_costs",
     "exits_taken",
+    "layer_svg",
     "model_card",
     "model_figures",
     "read_outputs",
     "read_report",
     "save_outputs",
+    "score_flops_svg",
     "summary_sentence",
     "write_card",
     "write_report",

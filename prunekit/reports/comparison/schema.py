@@ -203,7 +203,8 @@ class ComparedSystem:
         seconds: wall time of a run, likewise.
         tried: settings trained, the best on the validation examples kept; 1: no grid.
         runs: folders of its runs, as given.
-        heads, neurons: what each layer has, mean over its runs; empty where it is not known, or their numbers of layers differ.
+        heads, neurons: what each layer has, mean over its runs; empty where it is not known, or the runs'
+            numbers of layers differ.
         settings: the recipe of its first run, resolved.
     """
 
