@@ -14,7 +14,8 @@ TIERS = [
     {"errors", "registry", "files", "console", "machine", "groups", "modes", "architectures"}
     | {"dependency_graph"},
     {"granularities", "scorers", "schedulers", "budgets", "costs", "exits", "slim"},
-    {"pruner", "distill", "reports", "data", "models", "checkpoints", "runtime", "testing"},
+    {"pruner", "distill", "reports", "data", "models", "checkpoints", "runtime", "testing"}
+    | {"calibration"},
     {"stages", "recipes", "planning", "runs"},
     {"comparison"},
     {"commands"},

@@ -36,6 +36,7 @@ class MultiExitConfig(PretrainedConfig):
         exit_certainty: whether the exits say how sure they are that they are right, see
             :class:`~prunekit.exits.heads.ExitCertainty`.
         exit_policy: name and arguments of the policy used at inference; ``None``: all layers, always.
+        exit_guarantee: what was shown of that policy, see :class:`~prunekit.calibration.Guarantee`.
     """
 
     model_type = "prunekit_multi_exit"
@@ -51,6 +52,7 @@ class MultiExitConfig(PretrainedConfig):
         exit_dropout: float = 0.1,
         exit_certainty: bool = False,
         exit_policy: dict[str, Any] | None = None,
+        exit_guarantee: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         if isinstance(backbone, dict):
@@ -63,6 +65,7 @@ class MultiExitConfig(PretrainedConfig):
         self.exit_dropout = exit_dropout
         self.exit_certainty = exit_certainty
         self.exit_policy = exit_policy
+        self.exit_guarantee = exit_guarantee
         super().__init__(**kwargs)
 
     @property

@@ -154,6 +154,8 @@ class MultiExitForSequenceClassification(PreTrainedModel):
     def set_exit_policy(self, spec: str | dict[str, Any] | None) -> None:
         """Use a policy at inference, and store it in the configuration; ``None``: all layers, always.
 
+        A guarantee that the configuration holds is one of its policy, and goes with it.
+
         Raises:
             ValueError: the policy reads certainty, and the exits do not say how sure they are.
         """
@@ -164,7 +166,10 @@ class MultiExitForSequenceClassification(PreTrainedModel):
                 "say it: train them with the stage learn_to_exit, or call add_exit_certainty"
             )
         self._policy: ExitPolicy | None = policy
-        self.config.exit_policy = {"name": spec} if isinstance(spec, str) else spec
+        stored = {"name": spec} if isinstance(spec, str) else spec
+        if stored != self.config.exit_policy:
+            self.config.exit_guarantee = None
+        self.config.exit_policy = stored
 
     def add_exit_certainty(self) -> ExitCertainty:
         """Let the exits say how sure they are that they are right; the layer is there to be trained."""

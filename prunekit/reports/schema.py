@@ -90,6 +90,7 @@ class SystemReport:
         evaluation: on the reported split, with ``chosen`` set to the policy picked on ``validation``.
         validation: on the held-out part of the training data.
         max_drop: share of the score that the policy's choice was allowed to lose.
+        guarantee: what was shown of the chosen policy, see :class:`~prunekit.calibration.Guarantee`.
         seconds, steps: training time and optimizer steps in all.
     """
 
@@ -98,6 +99,7 @@ class SystemReport:
     evaluation: Evaluation
     validation: Evaluation | None = None
     max_drop: float | None = None
+    guarantee: dict[str, Any] | None = None
     note: str = ""
     seconds: float | None = None
     steps: int | None = None

@@ -198,8 +198,12 @@ class StageContext:
                 shutil.rmtree(folder.rename(folder.with_name(f".{name}")))
 
     def publish(self, model: MultiExitForSequenceClassification, *roles: str) -> Path:
-        """Save a model in the stage's folder, atomically, for the stages behind: it takes these roles."""
+        """Save a model in the stage's folder, atomically, for the stages behind: it takes these roles.
+
+        What was shown of its exit policy was shown of the weights before, and is not kept.
+        """
         folder = self.folder / roles[0]
+        model.config.exit_guarantee = None
         save_model(model, folder, self.tokenizer)
         self.models.update(dict.fromkeys(roles, folder))
         return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,35 +86,16 @@ class Evaluate(Stage):
 
     def plan(self, plan: Plan) -> list[Work]:
         """No training; every policy is tried on as many exits as the model has."""
-        import torch
-
-        from ..exits.policies import registry
-
         model = plan.model.config
-        exits, classes = len(model.exit_layers), model.num_labels
-        logits = torch.zeros(exits, 1, classes)
-        certainty = torch.zeros(exits, 1) if model.exit_certainty else None
         key = "policies" if self.config.policies else "thresholds" if self.config.thresholds else "policy"
-        for spec in self.config.sweep(exits, classes):
-            policy = registry.build(spec)
-            if policy.needs_certainty and certainty is None:
-                raise RecipeError(
-                    f"evaluate.{key}: the exit policy {spec['name']!r} reads how sure exits are that they "
-                    "are right, and the model's do not say it",
-                    "put learn_to_exit into stages, before evaluate and behind what makes the exits",
-                )
-            try:
-                policy.exits(logits, certainty)
-            except (IndexError, TypeError, ValueError) as error:
-                raise RecipeError(
-                    f"evaluate.{key}: {spec} does not fit a model of {exits} exits: {error}",
-                    "a threshold is a number, or a list with one for each exit but the last",
-                ) from error
+        sweep = self.config.sweep(len(model.exit_layers), model.num_labels)
+        check_policies(model, sweep, f"evaluate.{key}")
         return []
 
     def run(self, context: StageContext) -> None:
         """Choose a policy on the validation examples, measure it on the test examples, write the results."""
         from ..architectures import shape_of
+        from ..calibration import guarantee_of
         from ..reports import (
             ModelFigures,
             SystemReport,
@@ -126,12 +108,19 @@ class Evaluate(Stage):
         config, length = self.config, self.config.sequence_length
         model, dense = context.load("model"), context.load("original")
         validation = self._evaluation(context, model, dense, "validation", None)
-        policy = choose_policy(validation, config.max_drop)
+        guarantee = guarantee_of(model.config)
+        # A stage before this one chose, with a guarantee: it is not chosen again.
+        policy = model.config.exit_policy if guarantee else choose_policy(validation, config.max_drop)
         evaluation = self._evaluation(context, model, dense, "test", policy)
         # The reported costs are those of the folder, so the figures are taken from the models as they are.
         figures: ModelFigures = model_figures(model, context.recipe.name, length, shape_of(dense.backbone))
         system = SystemReport(
-            context.recipe.name, figures, evaluation, validation=validation, max_drop=config.max_drop
+            context.recipe.name,
+            figures,
+            evaluation,
+            validation=validation,
+            max_drop=None if guarantee else config.max_drop,
+            guarantee=None if guarantee is None else dict(guarantee),
         )
         report = self._report(context, model_figures(dense, "original", length), system)
         model.set_exit_policy(policy)
@@ -186,6 +175,9 @@ class Evaluate(Stage):
         seconds = sum(stage.seconds for stage in stages)
         steps = sum(stage.steps or 0 for stage in stages)
         chose = "; thresholds are chosen on the validation examples" if system.evaluation.points else ""
+        if system.guarantee is not None:
+            examples, source = (system.guarantee[key] for key in ("examples", "source"))
+            chose = f"; the exit policy was chosen on {examples:,} {source}"
         about = json.loads((context.run_folder / "run.json").read_text("utf-8"))
         return RunReport(
             name=recipe.name,
@@ -203,6 +195,38 @@ class Evaluate(Stage):
             task_note=f"{len(task.train)} training, {len(task.validation)} validation and "
             f"{len(task.test)} test examples{chose}",
         )
+
+
+def check_policies(model: Any, policies: Sequence[dict[str, Any]], place: str) -> None:
+    """Refuse exit policies that do not fit a model, before any compute.
+
+    Args:
+        model: its configuration.
+        policies: specifications.
+        place: key of the recipe that gave them.
+    """
+    import torch
+
+    from ..exits.policies import registry
+
+    exits = len(model.exit_layers)
+    logits = torch.zeros(exits, 1, model.num_labels)
+    certainty = torch.zeros(exits, 1) if model.exit_certainty else None
+    for spec in policies:
+        policy = registry.build(spec)
+        if policy.needs_certainty and certainty is None:
+            raise RecipeError(
+                f"{place}: the exit policy {spec['name']!r} reads how sure exits are that they are right, "
+                "and the model's do not say it",
+                "put learn_to_exit into stages, before evaluate and behind what makes the exits",
+            )
+        try:
+            policy.exits(logits, certainty)
+        except (IndexError, TypeError, ValueError) as error:
+            raise RecipeError(
+                f"{place}: {spec} does not fit a model of {exits} exits: {error}",
+                "a threshold is a number, or a list with one for each exit but the last",
+            ) from error
 
 
 def _stage_records(context: StageContext) -> list[StageRecord]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,9 @@ from ..errors import RunError
 from .base import load_model
 
 if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from ..data import EncodedTask
@@ -86,17 +90,42 @@ def model_outputs(
         dense: its last exit predicts; ``None``: there is none.
         collate: makes a batch of encoded examples.
     """
+    from .training.batches import Rows
+    from .training.predict import exit_logits
+
+    data, encoded, lengths = task.task.splits[split], task.splits[split], task.lengths(split)
+    outputs = examples_outputs(model, data, encoded, lengths, collate, batch_size)
+    if dense is None:
+        return outputs
+    said = exit_logits(dense, Rows(encoded), lengths, collate, batch_size)[-1]
+    return replace(outputs, dense_predictions=said.argmax(axis=1))
+
+
+def examples_outputs(
+    model: MultiExitForSequenceClassification,
+    data: Dataset,
+    encoded: Dataset,
+    lengths: NDArray[np.int64],
+    collate: Callable[[Any], dict[str, Tensor]],
+    batch_size: int,
+) -> ExitOutputs:
+    """Compute what every exit of a model says about examples, in float32.
+
+    Args:
+        data: the examples in texts, as in :class:`~prunekit.data.TaskData`.
+        encoded: the same in token ids, as in :class:`~prunekit.data.EncodedTask`.
+        lengths: tokens of each, ``[N]``.
+        collate: makes a batch of encoded examples.
+    """
     from ..data.reviews_grammar import KINDS
     from ..reports import ExitOutputs
     from .training.batches import Rows
-    from .training.predict import exit_answers, exit_logits
+    from .training.predict import exit_answers
 
-    data, lengths, rows = task.task.splits[split], task.lengths(split), Rows(task.splits[split])
     texts = list(data["text"])
     if "text_pair" in data.column_names:
         texts = [f"{first} | {second}" for first, second in zip(texts, data["text_pair"], strict=True)]
-    said = None if dense is None else exit_logits(dense, rows, lengths, collate, batch_size)[-1]
-    logits, certainty = exit_answers(model, rows, lengths, collate, batch_size)
+    logits, certainty = exit_answers(model, Rows(encoded), lengths, collate, batch_size)
     return ExitOutputs(
         logits=logits,
         labels=data.with_format("numpy")["label"][:],
@@ -106,5 +135,4 @@ def model_outputs(
         difficulty=list(data["difficulty"]) if "difficulty" in data.column_names else None,
         difficulties=list(KINDS) if "difficulty" in data.column_names else None,
         certainty=certainty,
-        dense_predictions=None if said is None else said.argmax(axis=1),
     )
