@@ -239,6 +239,54 @@ def predict(
     predict_texts(model, texts or [], pair=pair, file=file, threshold=threshold)
 
 
+@app.command()
+def calibrate(
+    source: Annotated[str, typer.Argument(metavar="MODEL|RUN", help="A model folder or a run folder.")],
+    max_drop: Annotated[
+        str, typer.Option("--max-drop", help="Points of accuracy that may be lost: 1% or 0.01.")
+    ] = "1%",
+    confidence: Annotated[str, typer.Option(help="How sure that must be: 95% or 0.95.")] = "95%",
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labelled examples the model has not seen; for a run, those it held out by default."
+        ),
+    ] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="Exit policy to choose from; the model's own kind by default.")
+    ] = None,
+    bound: Annotated[str, typer.Option(help="How it is shown: auto, binomial or betting.")] = "auto",
+    all_layers: Annotated[
+        bool,
+        typer.Option("--all-layers", help="Where no policy is safe, store that all inputs take all layers."),
+    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Let a model leave early as fast as is shown to lose little accuracy, and store what was shown.
+
+    The exit policy and the guarantee go into the model's config.json; weights stay as they are. Where no
+    policy can be shown to be safe, the model is left unchanged.
+
+    [bold]Examples[/bold]
+
+      prunekit calibrate runs/costeff --max-drop 1% --confidence 95%
+      prunekit calibrate path/to/model --data labelled.tsv --max-drop 0.5%
+      prunekit calibrate runs/mrpc --policy patience --max-drop 2% -v
+    """
+    from .commands.calibrate import calibrate_model
+
+    calibrate_model(
+        source,
+        max_drop=max_drop,
+        confidence=confidence,
+        data=data,
+        policy=policy,
+        bound=bound,
+        all_layers=all_layers,
+    )
+
+
 @app.command("list")
 def list_parts(
     kind: Annotated[str | None, typer.Argument(metavar="KIND", help="One kind, e.g. scorers.")] = None,

@@ -55,7 +55,7 @@ class Calibration:
     """What calibrating found.
 
     Attributes:
-        chosen: the cheapest of the safe policies; ``None``: there is none.
+        chosen: the cheapest of the safe policies by which some example left early; ``None``: there is none.
         tried: every policy, in the order of testing.
         accuracy: of all layers, on the calibration examples.
         max_drop, confidence: what was asked for.
@@ -126,7 +126,7 @@ def calibrate(
         )
     ]
     return Calibration(
-        chosen=min(tried[:safe], key=lambda t: t.cost, default=None),
+        chosen=min((t for t in tried if t.safe and t.cost < 1), key=lambda t: t.cost, default=None),
         tried=tried,
         accuracy=float((outputs.logits[-1].argmax(axis=1) == outputs.labels).mean()),
         examples=examples,

@@ -11,6 +11,10 @@ from ..files import write_text
 from .choosing import Calibration
 from .shares import points_words, share_words
 
+_SINCE = (
+    "This policy was put into the model after it was made: what else is said here of leaving early was "
+    "measured under the policy that its recipe chose."
+)
 POLICY, GUARANTEE = "exit_policy", "exit_guarantee"
 
 
@@ -69,8 +73,9 @@ def _words(calibration: Calibration, source: str, reservation: str) -> str:
     ground = f"{calibration.examples:,} {source}"
     if calibration.chosen is None:
         return (
-            f"Every input goes through all layers: of {len(calibration.tried)} exit policies none could be "
-            f"shown, with {sure} confidence on {ground}, to lose at most {most} of accuracy against them."
+            f"Every input goes through all layers: of {len(calibration.tried)} exit policies none that lets "
+            f"any leave early could be shown, with {sure} confidence on {ground}, to lose at most {most} of "
+            "accuracy."
         )
     words = (
         f"With {sure} confidence, leaving early by {policy_words(calibration.chosen.policy)} loses at most "
@@ -99,12 +104,16 @@ def guarantee_of(config: Any) -> Guarantee | None:
 
 
 def store(folder: Path, guarantee: Guarantee) -> None:
-    """Put a policy and its guarantee into a model folder's ``config.json``, which else stays as it is.
+    """Put a policy and its guarantee into a model folder's ``config.json``, and its words into the card.
+
+    The files else stay as they are; a folder without a card gets none.
 
     Raises:
         CheckpointError: the file cannot be read.
         RunError: it cannot be written; what was there is untouched.
     """
+    from ..reports import with_guarantee
+
     file = folder / "config.json"
     try:
         config = json.loads(file.read_text("utf-8"))
@@ -112,3 +121,6 @@ def store(folder: Path, guarantee: Guarantee) -> None:
         raise CheckpointError(f"cannot read {file}: {error}", "copy the model folder again") from error
     config |= {POLICY: guarantee["policy"], GUARANTEE: dict(guarantee)}
     write_text(file, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+    card = folder / "README.md"
+    if card.is_file():
+        write_text(card, with_guarantee(card.read_text("utf-8"), f"{guarantee['words']} {_SINCE}"))

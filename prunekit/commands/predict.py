@@ -43,11 +43,16 @@ def predict_texts(
     """Print label, confidence and exit layer of texts from the arguments, a file or standard input."""
     if texts and file is not None:
         raise RecipeError("texts are given and --file as well", "keep one of the two")
+    from ..calibration import guarantee_of
+
     given: Iterable[tuple[str, Text]] = _from_arguments(texts, pair) if texts else _from_lines(file, pair)
     console.quiet_libraries()
     model, tokenizer = load_classifier(model_folder(source), threshold)
     # transformers wraps `to` such that type checkers lose its arguments.
-    model.to(_device())  # type: ignore[arg-type]
+    model.to(device())  # type: ignore[arg-type]
+    guarantee = guarantee_of(model.config)
+    if guarantee is not None:
+        logger.debug(guarantee["words"])
     if texts or file is not None:
         # One that cannot be answered is refused before the first answer; standard input may have no end.
         given = list(given)
@@ -104,7 +109,8 @@ def load_classifier(
     return model, tokenizer
 
 
-def _device() -> torch.device:
+def device() -> torch.device:
+    """Where models run."""
     from accelerate import PartialState
 
     return PartialState().device

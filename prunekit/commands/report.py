@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 def report_on(source: str, *, length: int, depth: int) -> None:
     """Print what a model costs, per module and per exit; of a run also what it gave."""
+    from ..calibration import guarantee_of
     from ..reports import count
     from .result import show_result
 
@@ -23,6 +24,9 @@ def report_on(source: str, *, length: int, depth: int) -> None:
     if is_run(Path(source)):
         show_result(Path(source))
     print_counts(count(model, sequence_length=length), depth)
+    guarantee = guarantee_of(getattr(model, "config", None))
+    if guarantee is not None:
+        console.out().print(f"guarantee: {guarantee['words']}", markup=False, soft_wrap=True)
 
 
 def print_counts(counts: Counts, depth: int) -> None:

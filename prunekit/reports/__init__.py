@@ -1,7 +1,7 @@
 """Counting, evaluation of exits, and the written report."""
 
 from .build import read_report, write_report
-from .card import model_card, write_card
+from .card import model_card, with_guarantee, write_card
 from .comparison.comparing import compare
 from .comparison.pictures import layer_svg, score_flops_svg
 from .comparison.runs import SystemRun
@@ -44,6 +44,7 @@ __all__ = [
     "save_outputs",
     "score_flops_svg",
     "summary_sentence",
+    "with_guarantee",
     "write_card",
     "write_report",
 ]

@@ -28,6 +28,9 @@ classify("A film that knows exactly what it is.")
 """
 
 
+_GUARANTEE, _END = "<!-- guarantee -->", "<!-- end of guarantee -->"
+
+
 def model_card(report: RunReport) -> str:
     """A README.md for the model folder: front matter, figures, usage."""
     system = report.systems[0]
@@ -46,8 +49,9 @@ def model_card(report: RunReport) -> str:
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n",
         f"# {escape(report.name)}\n",
         f"**{summary_sentence(report)}**\n",
-        f"{escape(lead_sentence(report))} Labels: {labels}.\n",
+        f"{escape(lead_sentence(report, guarantee=False))} Labels: {labels}.\n",
         f"> {escape(report.task_note)}\n" if report.task_note else "",
+        "" if system.guarantee is None else guarantee_section(system.guarantee["words"]),
         "## Use\n",
         _USAGE,
         "## Figures\n",
@@ -60,6 +64,28 @@ def model_card(report: RunReport) -> str:
         f"Seed {report.seed}; {escape(', '.join(f'{k} {v}' for k, v in report.versions.items()))}.\n",
     ]
     return "\n".join(part for part in parts if part)
+
+
+def guarantee_section(words: str) -> str:
+    """What was shown of the model's exit policy, as a section that :func:`with_guarantee` finds again."""
+    return f"{_GUARANTEE}\n## Guarantee\n\n{escape(words)}\n{_END}\n"
+
+
+def with_guarantee(card: str, words: str) -> str:
+    """A card whose guarantee is another; all else stays as it is.
+
+    Where it had none, the section comes before the first other one, or at the end.
+    """
+    section = guarantee_section(words)
+    before, found, rest = card.partition(_GUARANTEE)
+    if found:
+        _, ended, after = rest.partition(f"{_END}\n")
+        if ended:
+            return before + section + after
+    before, found, after = card.partition("\n## ")
+    if found:
+        return f"{before}\n{section}\n## {after}"
+    return f"{card.rstrip()}\n\n{section}"
 
 
 def write_card(folder: str | os.PathLike[str], report: RunReport) -> Path:

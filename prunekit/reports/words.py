@@ -69,8 +69,12 @@ def summary_sentence(report: RunReport) -> str:
     return gains(report.dense.parameters / system.figures.parameters, point.all.speedup, score)
 
 
-def lead_sentence(report: RunReport) -> str:
-    """What was set against what, on which data, under which policy."""
+def lead_sentence(report: RunReport, guarantee: bool = True) -> str:
+    """What was set against what, on which data, under which policy, and what was shown of it.
+
+    Args:
+        guarantee: whether to say the last.
+    """
     system = report.systems[0]
     evaluation = system.evaluation
     point = chosen_point(system)
@@ -83,10 +87,11 @@ def lead_sentence(report: RunReport) -> str:
         if point.policy is not None and system.validation is not None and system.max_drop is not None
         else ""
     )
+    shown = f" {system.guarantee['words']}" if guarantee and system.guarantee is not None else ""
     return (
         f"{system.name} against {report.dense.name} on {report.task} ({evaluation.split} part, "
         f"{evaluation.examples:,} examples, {evaluation.sequence_length} tokens for the FLOPs); "
-        f"{policy}{choice}."
+        f"{policy}{choice}.{shown}"
     )
 
 

@@ -66,7 +66,7 @@ def test_what_is_told_is_what_a_loop_counts(seed: int, name: str) -> None:
     assert all(tried.p_value <= 0.2 + 1e-12 for tried in shown)
     if len(shown) < len(result.tried):
         assert result.tried[len(shown)].p_value > 0.2
-    if shown:
+    if any(tried.cost < 1 for tried in shown):
         assert result.chosen is not None
         assert result.chosen.cost == min(tried.cost for tried in shown)
     else:

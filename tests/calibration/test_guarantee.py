@@ -23,6 +23,8 @@ from prunekit.calibration import (
 )
 from prunekit.errors import CheckpointError, RecipeError
 from prunekit.exits import MultiExitConfig
+from prunekit.reports import with_guarantee
+from prunekit.reports.card import guarantee_section
 
 
 @pytest.mark.parametrize("text", ["1%", "1 %", " 1% ", "0.01", 0.01, "1e-2"])
@@ -110,3 +112,28 @@ def test_a_guarantee_is_of_one_policy() -> None:
 def test_no_configuration(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"config\.json"):
         store(tmp_path, told(result(), "examples"))
+
+
+CARD = "---\na: b\n---\n# Name\n\nSentence.\n\n## Use\n\nThus.\n\n## Figures\n\n| a |\n"
+
+
+@pytest.mark.parametrize("card", [CARD, "# Mine\n", "# Mine\n\n## One\n", "no heading"])
+def test_the_card_says_it_once(card: str) -> None:
+    """Whatever was in the card stays; a second guarantee takes the place of the first."""
+    first = with_guarantee(card, "first words of <it>")
+    second = with_guarantee(first, "second words")
+    assert "first words of \\<it\\>" in first
+    assert "first words" not in second
+    assert second.count("## Guarantee") == 1
+    rest = second.replace(guarantee_section("second words"), "")
+    assert rest.split() == card.split()
+    if "\n## " in card:
+        assert second.index("## Guarantee") < second.index("## Use" if "Use" in card else "## One")
+
+
+def test_stored_in_the_card_too(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "README.md").write_text(CARD, encoding="utf-8")
+    guarantee = told(result(), "examples")
+    store(tmp_path, guarantee)
+    assert guarantee["words"][:60] in (tmp_path / "README.md").read_text(encoding="utf-8")

@@ -1,0 +1,202 @@
+"""``prunekit calibrate``."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import console
+from ..errors import DataError, PrunekitError, RecipeError
+from .predict import device, load_classifier
+from .sources import is_run, model_folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from ..calibration import Calibration, Guarantee
+    from ..exits import MultiExitForSequenceClassification
+    from ..reports import ExitOutputs
+    from ..stages.calibrate import CalibrateConfig
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class _Examples:
+    """What the exits said about the calibration examples, and what these are."""
+
+    outputs: ExitOutputs
+    source: str
+    reservation: str = ""
+
+
+def calibrate_model(
+    source: str,
+    *,
+    max_drop: str,
+    confidence: str,
+    data: Path | None,
+    policy: str | None,
+    bound: str,
+    all_layers: bool,
+) -> None:
+    """Choose a model's exit policy with a guarantee, and store both in its folder."""
+    from ..calibration import store, told
+
+    asked = {"max_drop": max_drop, "confidence": confidence, "bound": bound}
+    config = _config(**asked, **({} if policy is None else {"policy": policy}))
+    console.quiet_libraries()
+    folder = model_folder(source)
+    model, tokenizer = load_classifier(folder)
+    if len(model.config.exit_layers) == 1:
+        raise RecipeError(
+            f"the model in {folder} has one exit, before which nobody can leave",
+            "give a model with exits on several layers",
+        )
+    if policy is None and model.config.exit_policy is not None:
+        config = _config(**asked, policy=model.config.exit_policy["name"])
+    if data is not None:
+        examples = _of_file(Path(source), model, tokenizer, data, config)
+    elif is_run(Path(source)):
+        examples = _of_run(Path(source))
+    else:
+        raise DataError(
+            f"{source} is a model folder: nothing there says which examples it may be calibrated on",
+            "give labelled examples that it was not trained on: --data FILE (or give the run's folder)",
+        )
+    found = _calibrated(model, examples.outputs, config)
+    guarantee = told(found, examples.source, examples.reservation)
+    if found.chosen is None and not all_layers:
+        raise _nothing_safe(found, examples.source, config.policy)
+    store(folder, guarantee)
+    _show(found, guarantee, folder)
+
+
+def _config(**settings: Any) -> CalibrateConfig:
+    """The stage's settings, from the command line's.
+
+    Raises:
+        RecipeError: a value that cannot be followed.
+    """
+    from pydantic import ValidationError
+
+    from ..calibration import read_share
+    from ..stages.calibrate import CalibrateConfig
+
+    for name in ("max_drop", "confidence"):
+        settings[name] = read_share(settings[name], f"--{name.replace('_', '-')}")
+    try:
+        return CalibrateConfig(**settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = f"--{first['loc'][0]}: " if first["loc"] else ""
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, PrunekitError):
+            raise RecipeError(place + cause.message, cause.mend) from error
+        raise RecipeError(f"{place}{first['msg']}") from error
+
+
+def _of_run(run: Path) -> _Examples:
+    from ..recipes import load_recipe
+    from ..stages.calibrate import CHOSE_CHECKPOINTS, check_metrics
+    from ..stages.outputs import outputs_of
+
+    data = load_recipe(str(run / "recipe.yaml")).data
+    check_metrics(data.metrics)
+    split = "calibration" if data.calibration_size else "validation"
+    if split == "validation":
+        logger.warning(
+            "the run held out no calibration examples (data.calibration_size is 0): the validation examples "
+            "serve, which also chose the model's checkpoints"
+        )
+    return _Examples(
+        outputs_of(run, split),
+        f"{split} examples of {data.task}",
+        CHOSE_CHECKPOINTS if split == "validation" else "",
+    )
+
+
+def _of_file(
+    source: Path,
+    model: MultiExitForSequenceClassification,
+    tokenizer: PreTrainedTokenizerBase,
+    data: Path,
+    config: CalibrateConfig,
+) -> _Examples:
+    from ..architectures import longest_input
+    from ..calibration import check_examples
+    from ..data import collator, encode_examples, load_examples
+    from ..recipes import load_recipe
+    from ..stages.outputs import examples_outputs
+
+    recipe = load_recipe(str(source / "recipe.yaml")) if is_run(source) else None
+    names: Any = model.config.id2label
+    labels = [str(names[number]) for number in range(len(names))]
+    examples = load_examples(str(data), "--data", labels, None if recipe is None else recipe.data)
+    # What no file of this size can show is said before anything is computed.
+    check_examples(len(examples), config.max_drop, config.confidence)
+    longest = min(tokenizer.model_max_length, longest_input(model) or tokenizer.model_max_length)
+    length = longest if recipe is None else recipe.training.max_length
+    encoded, lengths, _ = encode_examples(examples, str(data), tokenizer, length)
+    # transformers wraps `to` such that type checkers lose its arguments.
+    model.to(device())  # type: ignore[arg-type]
+    outputs = examples_outputs(model, examples, encoded, lengths, collator(tokenizer), _BATCH)
+    return _Examples(outputs, f"examples of {data.name}")
+
+
+def _calibrated(
+    model: MultiExitForSequenceClassification, outputs: ExitOutputs, config: CalibrateConfig
+) -> Calibration:
+    from ..calibration import check_examples
+    from ..stages.calibrate import calibrated
+    from ..stages.evaluate import check_policies
+
+    check_policies(model.config, config.sweep(len(outputs.exit_layers), outputs.logits.shape[2]), "--policy")
+    check_examples(len(outputs.labels), config.max_drop, config.confidence)
+    found: Calibration = calibrated(model, outputs, config)
+    return found
+
+
+def _nothing_safe(found: Calibration, source: str, policy: str) -> PrunekitError:
+    """No promise can be kept by leaving early: an answer that the model must not be changed for unasked."""
+    from ..calibration import points_words, policy_words, share_words
+
+    slowest = next((tried for tried in found.tried if tried.cost < 1), found.tried[0])
+    return PrunekitError(
+        f"no {policy} policy could be shown, with {share_words(found.confidence)} confidence, to lose at "
+        f"most {points_words(found.max_drop)} of accuracy against all layers: on {found.examples:,} {source} "
+        f"already {policy_words(slowest.policy)}, the slowest, made {slowest.harmed} right answers wrong and "
+        f"{slowest.helped} wrong ones right. The model is unchanged",
+        "allow a larger --max-drop, give more labelled examples, try another --policy, or store that every "
+        "input goes through all layers: --all-layers",
+    )
+
+
+def _show(found: Calibration, guarantee: Guarantee, folder: Path) -> None:
+    """Policy, what it saves, what it did to the examples, the guarantee in words."""
+    from ..calibration import policy_words
+
+    out = console.out()
+    out.print(f"policy     {policy_words(guarantee['policy'])}", style="bold", markup=False)
+    if found.chosen is not None:
+        accuracy = found.accuracy - found.chosen.drop
+        out.print(
+            f"saves      {guarantee['saved']:.1%} of the FLOPs of all layers, on these examples\n"
+            f"accuracy   {accuracy:.1%} on these examples, {found.accuracy:.1%} by all layers; leaving early "
+            f"made {found.chosen.harmed} right answers wrong and {found.chosen.helped} wrong ones right",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
+    out.print(f"guarantee  {guarantee['words']}", markup=False, soft_wrap=True)
+    out.print(f"stored in  {folder / 'config.json'}", markup=False, soft_wrap=True)
+    if console.verbosity() is console.Verbosity.VERBOSE:
+        table = console.table("", "policy", "FLOPs", "accuracy", "harmed", "helped", "p-value", "safe")
+        for tried in found.tried:
+            table.add_row(
+                policy_words(tried.policy), f"{tried.cost:.1%}", f"{found.accuracy - tried.drop:.1%}",
+                str(tried.harmed), str(tried.helped), f"{tried.p_value:.3g}", "yes" if tried.safe else "no",
+            )  # fmt: skip
+        out.print(table)
