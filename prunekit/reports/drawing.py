@@ -9,14 +9,16 @@ from dataclasses import dataclass
 
 from .words import flops_words
 
-# Light and dark; the page's colours.
+# Light and dark: --s1 to --s8 of the page's style.
 COLOURS = (
     ("#2468c4", "#6fa8f5"),
-    ("#c2501c", "#f08a58"),
-    ("#0f7d58", "#46c797"),
-    ("#7a4bc4", "#b295f0"),
-    ("#b3303c", "#f07f88"),
-    ("#8a6a00", "#d9b544"),
+    ("#ad3611", "#ff6251"),
+    ("#ae8411", "#e8ca0c"),
+    ("#512e5e", "#875e93"),
+    ("#09a28d", "#5be9b8"),
+    ("#865174", "#ca84a7"),
+    ("#7a120c", "#b1500f"),
+    ("#042ea8", "#346ae3"),
 )
 LEFT, RIGHT, TOP, BOTTOM = 52, 20, 34, 44
 

@@ -43,7 +43,7 @@ class Made:
     heads: int = 1
     neurons: int = 64
     layers: int = LAYERS
-    exits: str | list[int] | None = None
+    exits: str | tuple[int, ...] | None = None
     policy: str | None = None
     backbone: str = "slenderized from the teacher"
     tried: int = 4
@@ -103,7 +103,7 @@ def _model(made):
             num_attention_heads=8,
             intermediate_size=512,
         )
-        exits = {} if made.exits is None else {"exit_layers": made.exits}
+        exits = {} if made.exits is None else {"exit_layers": made.exits if made.exits == "last" else list(made.exits)}
         model = MultiExit.from_backbone(BertModel(config), **exits)
     for group in [g for n in ("heads", "neurons") for g in granularities.build(n).groups(model)]:
         group.keep(torch.arange({"heads": made.heads, "neurons": made.neurons}[group.granularity]))

@@ -36,7 +36,8 @@ def order_words(order: CurveOrder, budget: float) -> str:
             else (f"below at no budget up to {limit}, {share}")
         )
     shown = [_range_words(start, end) for start, end in order.below[:2]]
-    more = [f"{len(order.below) - 2} more ranges"] if len(order.below) > 2 else []
+    left = len(order.below) - len(shown)
+    more = [f"{left} more range{'s' if left > 1 else ''}"] if left else []
     return f"{share}; below at {', '.join(shown + more)}"
 
 

@@ -144,7 +144,8 @@ class CurveOrder:
 
     Attributes:
         always: nowhere below, and somewhere above.
-        below: ranges of budgets ``[from, to]`` in multiply-adds where the first is strictly below.
+        below: ranges of budgets ``[from, to]`` in multiply-adds where the first is strictly below; at ``to``
+            it no longer is, but where both are ``ComparedTask.budget``.
         above_share: share of those budgets (by width) where the first is strictly above.
     """
 
