@@ -94,6 +94,6 @@ class ExitCertainty(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, read: Tensor) -> Tensor:
-        """What an exit reads, ``[B, H]`` -> 0 to 1, ``[B]``."""
+        """What exits read, ``[..., H]`` -> 0 to 1, ``[...]``."""
         certainty: Tensor = self.linear(read).squeeze(-1).sigmoid()
         return certainty

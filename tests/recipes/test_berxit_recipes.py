@@ -20,7 +20,6 @@ TINY = [
     "training.batch_size=16",
     "finetune.epochs=0.5",
     "joint.epochs=0.5",
-    "learn_to_exit.epochs=0.5",
 ]
 SLENDER = [
     "slenderize.neurons=8",

@@ -11,17 +11,15 @@ from tiny import apply, tiny_recipe
 
 from prunekit.checkpoints import load
 from prunekit.errors import RecipeError
-from prunekit.exits import MultiExitOutput
+from prunekit.exits.heads import ExitCertainty
 from prunekit.planning import plan
 from prunekit.reports import read_report
-from prunekit.stages.metrics import MetricsLog
+from prunekit.stages.learn_to_exit import certainty_loss, fit_certainty
 from prunekit.stages.outputs import outputs_of
-from prunekit.stages.training.objectives import certainty
 
 STAGES = {
     "stages": ["finetune", "joint", "learn_to_exit", "evaluate"],
     "joint": {"uses": "finetune", "exits": "recipe", "epochs": 2, "learning_rate": 1e-3},
-    "learn_to_exit": {"epochs": 4, "learning_rate": 0.05},
     "evaluate": {"policy": "learned"},
 }
 
@@ -41,19 +39,73 @@ def test_only_the_certainty_is_trained(run):
     assert all(parameter.requires_grad for parameter in after.parameters())
 
 
-def test_it_learns(run):
-    losses = [
-        r["loss"]["certainty"] for r in MetricsLog(run / "metrics.jsonl").records("learn_to_exit", "train")
-    ]
-    assert losses[-1] < losses[0]
+def test_it_stands_at_the_minimum_of_its_loss(run):
+    """No gradient is left, at the training examples that the model saw; and it says how good that is."""
+    said, model = outputs_of(run, "train"), load(run / "stages/3-learn_to_exit/model")
+    right = torch.from_numpy(said.logits.argmax(axis=2) == said.labels).float()
+    at_minimum = float(certainty_loss(torch.from_numpy(said.certainty), right))
+    shares = right.mean(dim=1, keepdim=True)
+    constant = float(certainty_loss(shares.expand_as(right), right))
+    weights = float(model.certainty.linear.weight.detach().square().sum())
+    assert at_minimum + 1e-3 * weights < constant + 1e-4  # of a layer that knows the exits' accuracy at best
     told = json.loads((run / "stages/3-learn_to_exit/done.json").read_text())
     said = outputs_of(run, "validation")
     right = said.logits.argmax(axis=2) == said.labels
     assert told["certainty_error"] == pytest.approx(float(((said.certainty - right) ** 2).mean()), abs=1e-5)
-    assert told["constant_error"] == pytest.approx(
-        float(np.mean([np.var(row) for row in right.astype(float)])), abs=1e-5
+    assert told["constant_error"] == pytest.approx(np.mean([np.var(row * 1.0) for row in right]), abs=1e-5)
+
+
+@pytest.mark.parametrize("penalty", [1e-3, 0.1])
+def test_the_fit_has_no_gradient_left_and_no_better_neighbour(penalty):
+    generator = torch.Generator().manual_seed(0)
+    read = torch.randn(3, 400, 5, generator=generator)
+    hidden = torch.tensor([1.0, -2.0, 0.0, 0.5, 0.0])
+    right = (torch.rand(3, 400, generator=generator) < torch.sigmoid(read @ hidden + 1)).float()
+    layer = ExitCertainty(5)
+
+    def value(weight, bias):
+        sure = 1 / (1 + torch.exp(-(read.double() @ weight + bias)))
+        return float(((sure - right) ** 2).mean(dim=1).sum() + penalty * (weight**2).sum())
+
+    assert value(torch.zeros(5).double(), 0.0) == pytest.approx(0.25 * 3)
+    assert fit_certainty(layer, read, right, penalty) > 3
+    weight, bias = layer.linear.weight[0].detach().double(), float(layer.linear.bias)
+    best = value(weight, bias)
+    for index in range(5):
+        step = torch.zeros(5).double()
+        step[index] = 0.01
+        assert best < value(weight + step, bias) and best < value(weight - step, bias)
+    assert best < value(weight, bias + 0.01) and best < value(weight, bias - 0.01)
+    if penalty < 0.01:
+        assert torch.cosine_similarity(weight, hidden.double(), dim=0) > 0.95
+    assert all(parameter.grad is None for parameter in layer.parameters())
+
+
+def test_exits_that_are_always_right_leave_it_sure():
+    layer = ExitCertainty(4)
+    fit_certainty(
+        layer, torch.randn(2, 50, 4, generator=torch.Generator().manual_seed(1)), torch.ones(2, 50), 1e-3
     )
-    assert told["certainty_error"] < 0.25  # of whoever says 0.5
+    assert layer(torch.zeros(4)) > 0.95
+    with pytest.raises(ValueError, match="nan"):
+        fit_certainty(layer, torch.full((2, 50, 4), torch.nan), torch.ones(2, 50), 1e-3)
+
+
+def test_it_learns_from_so_many_examples_alike(tmp_path):
+    """The same weights when it is applied again; others from fewer examples."""
+
+    def weights(name, **settings):
+        folder = apply(
+            tmp_path / name,
+            stages=["finetune", "learn_to_exit"],
+            finetune={"exits": "recipe", "epochs": 0.2},
+            learn_to_exit=settings,
+        )
+        return load(folder / "stages/2-learn_to_exit/model").certainty.linear.weight
+
+    first = weights("first", examples=40)
+    assert torch.equal(first, weights("again", examples=40))
+    assert not torch.allclose(first, weights("more"))
 
 
 def test_the_model_leaves_as_the_report_says(run):
@@ -72,12 +124,10 @@ def test_the_model_leaves_as_the_report_says(run):
 
 
 def test_its_loss_by_hand():
-    logits = torch.tensor([[[2.0, 1.0], [0.0, 1.0]], [[0.0, 3.0], [0.0, 1.0]]])
     sure = torch.tensor([[0.5, 0.75], [1.0, 0.0]])
-    batch = {"labels": torch.tensor([0, 0])}
-    loss = certainty().loss(MultiExitOutput(exit_logits=logits, exit_certainty=sure), None, batch)
-    # Right and wrong at the first exit, wrong twice at the second.
-    assert loss.tolist() == pytest.approx([(0.25 + 0.5625) / 2, (1.0 + 0.0) / 2])
+    right = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    expected = (0.25 + 0.5625) / 2 + (1.0 + 0.0) / 2
+    assert float(certainty_loss(sure, right)) == pytest.approx(expected)
 
 
 def test_what_has_one_exit_is_refused_before_any_training(tmp_path):

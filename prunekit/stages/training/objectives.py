@@ -86,17 +86,6 @@ def features(weight: float = 1.0, since: float = 0.0) -> Term:
     return Term("features", loss, weight, unit="layer", first=0, teacher=True, states=True, since=since)
 
 
-def certainty(weight: float = 1.0) -> Term:
-    """Mean squared error of how sure every exit is with whether it is right, 1 or 0 (BERxiT, section 4)."""
-
-    def loss(output: MultiExitOutput, _: TeacherOutput | None, batch: Batch) -> Tensor:
-        assert output.exit_certainty is not None
-        right = _logits(output).argmax(dim=-1) == batch["labels"]
-        return (output.exit_certainty.float() - right.float()).square().mean(dim=1)
-
-    return Term("certainty", loss, weight)
-
-
 def but_last(term: Term) -> Term:
     """A term that is counted by exit, without the last exit's part."""
 
