@@ -69,7 +69,7 @@ def test_the_fit_has_no_gradient_left_and_no_better_neighbour(penalty):
 
     assert value(torch.zeros(5).double(), 0.0) == pytest.approx(0.25 * 3)
     assert fit_certainty(layer, read, right, penalty) > 3
-    weight, bias = layer.linear.weight[0].detach().double(), float(layer.linear.bias)
+    weight, bias = layer.linear.weight[0].detach().double(), float(layer.linear.bias.detach())
     best = value(weight, bias)
     for index in range(5):
         step = torch.zeros(5).double()
