@@ -157,7 +157,7 @@ def test_the_second_stage_leaves_backbone_and_last_exit_alone_to_the_bit(tmp_pat
     assert all(torch.equal(began[name], before[name.replace("exits.1", "exits.0")]) for name in began)
     trained = load(run / "stages/2-train_exits/model")
     rows = {k: v for k, v in rows.items() if k != "index"}
-    expected = float(sum(exit_losses(trained, rows)[:-1]))
+    expected = sum(exit_losses(trained, rows)[:-1]).item()
     assert objective(trained, rows).item() == pytest.approx(expected, rel=1e-5)
 
 
