@@ -236,6 +236,20 @@ def test_seeds_are_paired_and_what_is_missing_is_said():
     assert "–" in comparison_markdown(comparison)
 
 
+def test_another_dense_model_is_told_and_does_not_count():
+    run, other = make_run("costeff", "sst2", 1), make_run("tinybert", "sst2", 1)
+    dense = dataclasses.replace(other.report.evaluation.dense, scores={"accuracy": 0.5})
+    evaluation = dataclasses.replace(other.report.evaluation, dense=dense)
+    other = dataclasses.replace(other, report=dataclasses.replace(other.report, evaluation=evaluation))
+    comparison = compare([run, other], resamples=20)
+    row = comparison.tasks[0].rows[1]
+    assert row.kept.mean == pytest.approx(row.scores["accuracy"].mean / 0.995)
+    assert any(
+        note.startswith("TinyBERT style on sst2: the dense model of its own runs has accuracy 50.0 %, that")
+        for note in comparison.notes
+    )
+
+
 def test_one_seed_has_a_band_over_examples_and_a_note():
     comparison = compare([make_run(name, "mrpc", 1) for name in ("costeff", "tinybert")], resamples=300)
     row = comparison.tasks[0].rows[0]

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Literal
 
 from ...errors import RunError
+from ..words import percent_words
 from .runs import SystemRun
 from .schema import ComparedSystem, Comparison, Spread
 from .tasks import compare_task
@@ -55,7 +56,7 @@ def compare(
         tasks=[compare_task([r for r in runs if r.task == task], subject, resamples, seed) for task in tasks],
         sequence_length=runs[0].report.evaluation.sequence_length,
         resamples=resamples,
-        notes=_notes(runs, names, tasks),
+        notes=[*_notes(runs, names, tasks), *_dense_notes(runs, subject)],
     )
 
 
@@ -165,4 +166,23 @@ def _notes(runs: Sequence[SystemRun], names: Sequence[str], tasks: Sequence[str]
                 f"{task} has one seed: its intervals hold the chance of the examples alone, "
                 "not that of training."
             )
+    return notes
+
+
+def _dense_notes(runs: Sequence[SystemRun], subject: str) -> list[str]:
+    """Whose own dense model is another than the subject's."""
+    dense = {(r.task, r.seed): r.report.evaluation.dense.scores for r in runs if r.system == subject}
+    found: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    for run in runs:
+        own, other = run.report.evaluation.dense.scores, dense.get((run.task, run.seed))
+        metric = run.report.evaluation.metrics[0]
+        if own is not None and other is not None and own[metric] != other[metric]:
+            found.setdefault((run.label, run.task, metric), []).append((own[metric], other[metric]))
+    notes = []
+    for (label, task, metric), pairs in found.items():
+        mine, theirs = (percent_words(fmean(values)) for values in zip(*pairs, strict=True))
+        notes.append(
+            f"{label} on {task}: the dense model of its own runs has {metric} {mine}, that of the runs it is "
+            f"set against {theirs}; shares kept are of the latter."
+        )
     return notes
