@@ -24,6 +24,7 @@ SCRIPTS = (
     "data.js",
     "comparing.js",
     "pareto.js",
+    "made.js",
     "subject.js",
     "exits.js",
     "reproduce.js",

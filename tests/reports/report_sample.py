@@ -127,3 +127,47 @@ def make_report(systems=1, layers=6):
         notes=["The data is generated from the seed."],
         created="2025-01-01T00:00:00+00:00",
     )
+
+
+EVIL = (
+    "</script><script>document.title='owned'</script><img src=x onerror=\"throw 1\"> "
+    "| `x` {{data}} <!-- \u2028"
+)
+
+
+def evil(report):
+    """The same report, with markup in everything a user may write."""
+    [system] = report.systems
+    errors = [replace(e, text=EVIL, difficulty=EVIL) for e in system.evaluation.early_errors]
+    evaluation = replace(system.evaluation, early_errors=errors)
+    return replace(
+        report,
+        name=EVIL,
+        task=EVIL,
+        task_note=EVIL,
+        label_names=[EVIL, EVIL],
+        recipe={EVIL: [EVIL, {"deep": EVIL}]},
+        command=EVIL,
+        notes=[EVIL],
+        systems=[replace(system, name=EVIL, evaluation=evaluation)],
+    )
+
+
+def sparse(report):
+    """No dense score, no difficulty, no stages, nobody leaves early."""
+    [system] = report.systems
+    old = system.evaluation
+
+    def bare(point):
+        return replace(point, by_difficulty={}, short=None, kept=None)
+
+    evaluation = replace(
+        old,
+        dense=replace(old.dense, scores=None, short_scores=None),
+        all_layers=bare(old.all_layers),
+        points=[],
+        chosen=bare(old.all_layers),
+        early_errors=[],
+        early_error_count=0,
+    )
+    return replace(report, stages=[], recipe={}, command="", systems=[replace(system, evaluation=evaluation)])

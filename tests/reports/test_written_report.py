@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 import json
 import re
-import shutil
-import subprocess
 import xml.etree.ElementTree as ElementTree
-from html.parser import HTMLParser
 
 import pytest
 import yaml
-from report_sample import THRESHOLDS, make_report, models
+from report_sample import THRESHOLDS, evil, make_report, models, sparse
 
 from prunekit.costs import Cost, exit_macs, total_cost
 from prunekit.errors import RunError
@@ -27,33 +23,8 @@ from prunekit.reports import (
     write_report,
 )
 from prunekit.reports.markdown import policy_table
-from prunekit.reports.page import MAX_BYTES, render_page
+from prunekit.reports.page import MAX_BYTES
 from prunekit.reports.words import count_words, flops_words, percent_words, seconds_words, times_words
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-EVIL = (
-    "</script><script>document.title='owned'</script><img src=x onerror=\"throw 1\"> "
-    "| `x` {{data}} <!-- \u2028"
-)
-
-
-def evil(report):
-    """The same report, with markup in everything a user may write."""
-    [system] = report.systems
-    errors = [dataclasses.replace(e, text=EVIL, difficulty=EVIL) for e in system.evaluation.early_errors]
-    evaluation = dataclasses.replace(system.evaluation, early_errors=errors)
-    return dataclasses.replace(
-        report,
-        name=EVIL,
-        task=EVIL,
-        task_note=EVIL,
-        label_names=[EVIL, EVIL],
-        recipe={EVIL: [EVIL, {"deep": EVIL}]},
-        command=EVIL,
-        notes=[EVIL],
-        systems=[dataclasses.replace(system, name=EVIL, evaluation=evaluation)],
-    )
 
 
 def test_files_are_written_and_read_back(tmp_path, report):
@@ -119,176 +90,6 @@ def test_policies_with_the_same_outcome_are_listed_once(report):
     table = policy_table(dataclasses.replace(system, evaluation=evaluation))
     shown = [row.split("|")[1].strip() for row in table.splitlines()[2:]]
     assert shown == ["entropy 103", *(f"entropy {t}" for t in THRESHOLDS[1:]), "all layers"]
-
-
-def test_page_asks_for_nothing_outside(report):
-    page = render_page(report)
-    links = []
-
-    class Links(HTMLParser):
-        def handle_starttag(self, tag, attributes):
-            links.extend(v for k, v in attributes if k in ("src", "href", "srcset", "action", "data"))
-
-    Links().feed(page)
-    assert links == ["#main"]
-    code = re.sub(r'<script type="application/json".*?</script>', "", page, flags=re.DOTALL)
-    assert re.findall(r"https?://[^\s\"']+", code) == ["http://www.w3.org/2000/svg"]
-    assert "@import" not in code and "url(" not in code and "fetch(" not in code
-
-
-def test_page_escapes_what_users_write():
-    page = render_page(evil(make_report()))
-    assert page.count("<script") == 2 and page.count("</script>") == 2
-    assert html.escape(EVIL) in page
-    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1]
-    assert json.loads(data)["task"] == EVIL
-
-
-PROBE = """
-<script>
-(() => {
-  const seen = { errors: document.getElementById("errors").textContent };
-  const body = document.querySelector("#policies tbody");
-  const cells = (at) => [...body.rows].map((row) => row.cells[at].textContent);
-  const rows = () => cells(POLICY);
-  const scores = () => cells(POLICY + 1).map(parseFloat);
-  seen.before = rows();
-  const head = document.querySelectorAll("#policies th button")[POLICY + 1];
-  head.click(); seen.down = scores();
-  head.click(); seen.up = scores();
-  seen.sort = head.parentElement.getAttribute("aria-sort");
-  const mark = document.querySelector("#curve .hit");
-  mark.dispatchEvent(new PointerEvent("pointerenter"));
-  const tip = document.getElementById("tooltip");
-  seen.tip = tip.hidden ? null : tip.textContent;
-  mark.dispatchEvent(new PointerEvent("pointerleave"));
-  seen.tipAfter = tip.hidden;
-  const slider = document.querySelector("#leaving input[type=range]");
-  const labels = () => [...document.querySelectorAll(".hit")].map((m) => m.getAttribute("aria-label"));
-  const shares = () => labels().filter((label) => label.includes("leave here"));
-  seen.sharesChosen = shares();
-  slider.value = slider.max; slider.dispatchEvent(new Event("input"));
-  seen.sharesAll = shares();
-  const axis = () => document.querySelector("#curve figure svg").textContent;
-  const fixed = axis();
-  document.querySelector("#curve input[value=real]").click();
-  seen.realDiffers = axis() !== fixed;
-  const paper = () => getComputedStyle(document.body).backgroundColor;
-  const first = paper();
-  document.getElementById("theme").click();
-  seen.themeDiffers = paper() !== first;
-  seen.wide = document.documentElement.scrollWidth > innerWidth;
-  seen.unnamed = [...document.querySelectorAll("svg[role], [tabindex], input, button, select")].filter((n) =>
-    !(n.getAttribute("aria-label") || n.textContent.trim() || n.closest("label"))).length;
-  seen.sections = [...document.querySelectorAll("main h2, main h3")].map((h) => h.textContent);
-  seen.ready = document.documentElement.dataset.ready;
-  seen.title = document.title;
-  seen.errors += document.getElementById("errors").textContent;
-  const out = document.createElement("pre");
-  out.id = "seen"; out.textContent = JSON.stringify(seen);
-  document.body.append(out);
-})();
-</script>
-"""
-
-
-def browse(tmp_path, report, width):
-    """What a headless Chromium finds on the page after sorting, hovering, sliding and switching."""
-    page = write_report(tmp_path, report)
-    policy_column = "1" if len(report.systems) > 1 else "0"
-    text = page.read_text().replace("</body>", PROBE.replace("POLICY", policy_column) + "</body>")
-    probe = tmp_path / "probe.html"
-    probe.write_text(text)
-    done = subprocess.run(
-        [
-            CHROMIUM,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--enable-logging=stderr",
-            f"--user-data-dir={tmp_path / 'profile'}",
-            f"--window-size={width},900",
-            "--virtual-time-budget=1000",
-            "--dump-dom",
-            probe.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    found = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found, f"the page did not get to its end: {console}"
-    return json.loads(html.unescape(found[1])), console
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-@pytest.mark.parametrize(
-    ("make", "width"),
-    [
-        (make_report, 1200),
-        (make_report, 500),
-        (lambda: make_report(3), 1200),
-        (lambda: evil(make_report()), 1200),
-    ],
-    ids=["desktop", "narrow", "comparison", "evil"],
-)
-def test_page_in_a_real_browser(tmp_path, make, width):
-    report = make()
-    seen, console = browse(tmp_path, report, width)
-    assert console == [] and seen["errors"] == ""
-    assert seen["ready"] == "true"
-    assert len(seen["before"]) == 8 * len(report.systems)
-    assert seen["down"] == sorted(seen["down"], reverse=True) and seen["up"] == sorted(seen["up"])
-    assert seen["sort"] == "ascending"
-    assert "FLOPs" in seen["tip"] and "accuracy" in seen["tip"] and seen["tipAfter"]
-    chosen = report.systems[0].evaluation.chosen
-    for share, label in zip(chosen.exit_shares, seen["sharesChosen"], strict=True):
-        assert f": {100 * share:.1f} %" in label
-    assert "100.0 %" in seen["sharesAll"][-1] and seen["sharesAll"] != seen["sharesChosen"]
-    assert seen["realDiffers"] and seen["themeDiffers"]
-    assert not seen["wide"], "the page scrolls sideways"
-    assert seen["unnamed"] == 0
-    assert {"Score against FLOPs", "The result", "Mean exit layer by difficulty"} <= set(seen["sections"])
-    assert {"What every layer kept", "Left early, and wrongly", "Stages"} <= set(seen["sections"])
-    assert seen["title"].split() == f"{report.name}: {summary_sentence(report)}".split()
-
-
-def sparse(report):
-    """No dense score, no difficulty, no stages, nobody leaves early."""
-    [system] = report.systems
-    old = system.evaluation
-
-    def bare(point):
-        return dataclasses.replace(point, by_difficulty={}, short=None, kept=None)
-
-    evaluation = dataclasses.replace(
-        old,
-        dense=dataclasses.replace(old.dense, scores=None, short_scores=None),
-        all_layers=bare(old.all_layers),
-        points=[],
-        chosen=bare(old.all_layers),
-        early_errors=[],
-        early_error_count=0,
-    )
-    return dataclasses.replace(
-        report, stages=[], recipe={}, command="", systems=[dataclasses.replace(system, evaluation=evaluation)]
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_a_page_of_little_in_a_real_browser(tmp_path, report):
-    seen, console = browse(tmp_path, sparse(report), 1000)
-    assert console == [] and seen["errors"] == "" and seen["ready"] == "true"
-    assert seen["before"] == ["all layers"]
-    assert not {"Left early, and wrongly", "Stages"} & set(seen["sections"])
 
 
 def test_a_report_of_little_is_written_too(tmp_path, report):

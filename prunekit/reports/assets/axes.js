@@ -81,11 +81,13 @@ function ends(values, least = 0.004, air = 0.08) {
   return { low: low - margin, high: high + margin };
 }
 
+const shorten = (words, room) => (words.length > room ? `${words.slice(0, Math.max(1, room - 1))}…` : words);
+
 // Words beside marks, moved up and down until no two lie on each other. labels: [[words, x, y]]
 function placeLabels(svg, labels, { left, right, top, bottom }) {
   const taken = [];
-  for (const [words, x, y] of labels) {
-    const half = words.length * 3.6;
+  for (const [whole, x, y] of labels) {
+    const words = shorten(whole, 28), half = words.length * 3.6;
     const at = Math.min(Math.max(x, left + half), right - half);
     const free = (v) => v > top - 6 && v < bottom - 2 && taken.every(([a, b, h]) => Math.abs(a - at) > h + half || Math.abs(b - v) > 14);
     const up = [y - 13, y + 22, y - 28, y + 37, y - 43, y + 52].find(free) ?? y - 13;

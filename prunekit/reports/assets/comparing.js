@@ -127,18 +127,3 @@ function differencesSection() {
     { id: "differences", nav: "Differences" },
     remade(() => table(columns(), task().rows.filter((row) => !isSubject(row)), { caption: `Differences on ${task().task}` })));
 }
-
-// What was spent on each, so that a reader can judge how fair the comparison is.
-function effortSection() {
-  const mean = (s, show) => (!s ? NONE : s.std > 0.01 * s.mean ? `${show(s.mean)} ± ${show(s.std)}` : show(s.mean));
-  card("Effort", "The same for all, or said here: where each system's weights come from, what one run took (the teacher's training included), and how many settings were tried before the one best on held-out data was kept.", { id: "effort", nav: "Effort" }, table([
-    systemColumn((s) => s.label, (s) => named({ system: s.name })),
-    { name: "Backbone", left: true, text: true, value: (s) => s.backbone },
-    { name: "Exits on layers", left: true, wrap: true, value: (s) => s.exits.join(", ") },
-    { name: "Optimizer steps", value: (s) => s.steps?.mean ?? null, show: (s) => mean(s.steps, (v) => whole(Math.round(v))) },
-    { name: "Wall time", value: (s) => s.seconds?.mean ?? null, show: (s) => mean(s.seconds, seconds) },
-    { name: "Settings tried", value: (s) => s.tried },
-    { name: "Runs", value: (s) => s.runs.length },
-    { name: "FLOPs, all layers", value: (s) => s.macs, show: (s) => flops(s.macs) },
-  ], [...compared.values()], { caption: "What was spent on each system", rowClass: (s) => (s.name === comparison.subject ? "chosen" : null) }));
-}

@@ -16,6 +16,8 @@ function comparisonSections() {
   differencesSection();
   tasksSection();
   effortSection();
+  sizesSection();
+  settingsSection();
   main.append(element("p", { class: "part" }, `A closer look at ${systems[0].name}`));
 }
 

@@ -66,7 +66,6 @@ function bars({ svg, width, height, bars: rows, format, xLabel }) {
 }
 
 const LYING = 30;
-const shorten = (words, room) => (words.length > room ? `${words.slice(0, Math.max(1, room - 1))}…` : words);
 const namesWidth = (rows, width) => Math.min(width * 0.38, Math.max(...rows.map((r) => r.label.length)) * 7.2 + 10);
 
 // Lying bars with their names before them. rows: [{label, value, note, title, text}]
@@ -97,6 +96,23 @@ function stackedShares({ svg, width, rows }) {
       }
       x += wide;
     }
+  });
+}
+
+// A cell for each layer of each system, filled from below by its share of the most there is.
+// rows: [{label, strong, cells: [{share, label, title, text}]}]
+function sizeGrid({ svg, width, rows, columns }) {
+  const left = namesWidth(rows, width), step = (width - left) / columns;
+  for (let i = 1; i <= columns; i++) svg.append(text(left + step * (i - 0.5), 12, String(i)));
+  rows.forEach((r, row) => {
+    const y = 20 + row * LYING, high = LYING - 4;
+    svg.append(text(left - 10, y + 17, shorten(r.label, Math.floor(left / 7.2)), "end", r.strong));
+    r.cells.forEach((cell, i) => {
+      const place = { x: left + step * i + 1, width: step - 2, rx: 2 };
+      svg.append(element("rect", { ...place, y: y + high * (1 - cell.share), height: high * cell.share, fill: "var(--shallow)" }));
+      svg.append(mark(element("rect", { ...place, y, height: high, fill: "transparent", stroke: "var(--line)" }), cell.title, cell.text, { row }));
+      if (step > cell.label.length * 7 + 2) svg.append(element("text", { x: left + step * (i + 0.5), y: y + 17, "text-anchor": "middle", class: "on-shallow passive" }, cell.label));
+    });
   });
 }
 

@@ -25,6 +25,6 @@ function reproduceSection() {
   card("How to reproduce", null, { id: "reproduce", nav: "Reproduce" },
     report.command ? element("div", { class: "copy" }, element("pre", { tabindex: 0 }, report.command), copy) : null,
     ...report.notes.map((n) => element("p", {}, n)),
-    element("details", {}, element("summary", {}, "The recipe as it was applied"), element("pre", { tabindex: 0 }, yaml(report.recipe))),
+    Object.keys(report.recipe).length ? element("details", {}, element("summary", {}, "The recipe as it was applied"), element("pre", { tabindex: 0 }, yaml(report.recipe))) : null,
     element("details", {}, element("summary", {}, "Versions and machine"), plainTable({ seed: report.seed, ...report.machine }, "Machine"), plainTable(report.versions, "Versions")));
 }

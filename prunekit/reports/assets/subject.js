@@ -62,7 +62,7 @@ function curveSection() {
   card(comparison ? `The policies of ${systems[0].name}` : "Score against FLOPs",
     `Every mark is one exit policy over all evaluated examples. Up and to the left is better. FLOPs are two for every multiply-add, up to and including the exit an example took, exit classifiers included.${comparison ? ` This run: seed ${report.seed}.` : ""}`,
     { id: "curve", nav: comparison ? "Policies" : "Score and FLOPs" },
-    element("div", { class: "controls" }, choice("FLOPs counted", "cost", [["fixed", `at ${length} tokens`], ["real", "at the examples' real lengths"]], state.cost, (cost) => { state.cost = cost; refresh(); })),
+    element("div", { class: "controls" }, choice("FLOPs counted", "cost", [["fixed", `at ${length} tokens`], ["real", "at real lengths"]], state.cost, (cost) => { state.cost = cost; refresh(); })),
     names, redrawn(figure("Score against FLOPs for every exit policy", (width) => (width < 500 ? 320 : 380), drawCurve)));
 }
 

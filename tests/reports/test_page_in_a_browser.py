@@ -1,0 +1,289 @@
+"""The page in a real, headless Chromium: with a mouse, with a keyboard, on a phone, in the dark, on paper."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from browser import Browser, needs_chromium
+from comparison_sample import make_comparison
+from report_sample import EVIL, evil, make_report, sparse
+
+from prunekit.reports import summary_sentence, write_report
+from prunekit.reports.words import compared_sentence
+
+pytestmark = [pytest.mark.slow, needs_chromium]
+
+MARKS = "[...document.querySelectorAll('#SECTION .hit')]"
+TIP = "(t => t.hidden ? null : t.innerText)(document.getElementById('tooltip'))"
+WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+UNNAMED = """[...document.querySelectorAll('svg[role], [tabindex], input, button, select, [role=region]')]
+    .filter(n => !(n.getAttribute('aria-label') || n.textContent.trim() || n.closest('label'))).length"""
+ERRORS = "document.getElementById('errors').textContent"
+PAPER = "getComputedStyle(document.body).backgroundColor"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with Browser() as one:
+        yield one
+
+
+@pytest.fixture(autouse=True)
+def quiet_console(browser):
+    """Nothing is ever written to the console, and no error is shown on the page."""
+    browser.console.clear()
+    yield
+    assert browser.console == [] and browser.run(ERRORS) == ""
+
+
+def evil_comparison():
+    comparison = make_comparison()
+    systems = [dataclasses.replace(s, label=f"{EVIL} {s.label}", backbone=EVIL) for s in comparison.systems]
+    return dataclasses.replace(comparison, systems=systems, notes=[EVIL], dense_name=EVIL)
+
+
+def compared(comparison=None):
+    return dataclasses.replace(make_report(), comparison=comparison or make_comparison())
+
+
+def column(browser, section, index):
+    return browser.run(
+        f"[...document.querySelectorAll('#{section} tbody:last-of-type tr')]"
+        f".map(r => r.cells[{index}].textContent)"
+    )
+
+
+def head(section, index):
+    return f"document.querySelectorAll('#{section} thead button')[{index}]"
+
+
+def slide(browser, section, value):
+    browser.run(
+        f"(s => {{ s.value = {value}; s.dispatchEvent(new Event('input')); }})"
+        f"(document.querySelector('#{section} input[type=range]'))"
+    )
+
+
+def marks(browser, section):
+    return browser.run(MARKS.replace("SECTION", section) + ".map(m => m.getAttribute('aria-label'))")
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+@pytest.mark.parametrize(
+    "make",
+    [
+        make_report,
+        lambda: make_report(3),
+        lambda: evil(make_report()),
+        lambda: sparse(make_report()),
+        compared,
+        lambda: compared(evil_comparison()),
+    ],
+    ids=["run", "runs", "evil", "sparse", "comparison", "evil comparison"],
+)
+def test_it_renders_from_the_file_system(browser, tmp_path, make, width):
+    report = make()
+    browser.open(write_report(tmp_path, report), width)
+    sentence = compared_sentence(report.comparison) if report.comparison else summary_sentence(report)
+    assert browser.run("document.title").split() == f"{report.name}: {sentence}".split()
+    assert not browser.run(WIDE), "the page scrolls sideways"
+    assert browser.run(UNNAMED) == 0
+    assert browser.run("document.images.length") == 0
+    assert browser.run("[...document.querySelectorAll('figure svg')].every(s => s.childElementCount)")
+    twice = browser.run(
+        "(i => i.length - new Set(i).size)([...document.querySelectorAll('[id]')].map(e => e.id))"
+    )
+    assert twice == 0
+    links = browser.run("[...document.querySelectorAll('#nav a')].map(a => !!document.querySelector(a.hash))")
+    assert links and all(links)
+
+
+def one_not_saved(report):
+    """Of those that left early and wrongly, the last exit would have been wrong about one as well."""
+    [system] = report.systems
+    first, *others = system.evaluation.early_errors
+    errors = [dataclasses.replace(first, last_exit_says=first.predicted), *others]
+    evaluation = dataclasses.replace(system.evaluation, early_errors=errors)
+    return dataclasses.replace(report, systems=[dataclasses.replace(system, evaluation=evaluation)])
+
+
+def test_a_run_sorts_hovers_and_slides(browser, tmp_path):
+    report = one_not_saved(make_report())
+    [system] = report.systems
+    chosen = system.evaluation.chosen
+    browser.open(write_report(tmp_path, report))
+    assert len(column(browser, "policies", 0)) == 8
+    browser.click(head("policies", 1))
+    scores = [float(s.split()[0]) for s in column(browser, "policies", 1)]
+    assert scores == sorted(scores, reverse=True)
+    browser.click(head("policies", 1))
+    scores = [float(s.split()[0]) for s in column(browser, "policies", 1)]
+    assert scores == sorted(scores)
+    assert browser.run(head("policies", 1) + ".parentElement.getAttribute('aria-sort')") == "ascending"
+
+    wanted = [m for m in marks(browser, "curve") if m.startswith(f"{chosen.label}:")]
+    x, y = browser.middle(f"document.querySelector('#curve [aria-label=\"{wanted[0]}\"]')")
+    browser.move(x + 2, y + 2)
+    tip = browser.run(TIP)
+    assert tip.startswith(chosen.label)
+    assert f"accuracy {100 * chosen.all.scores['accuracy']:.1f} %, {100 * chosen.kept:.1f} % of dense" in tip
+    assert f"{chosen.all.speedup:.1f}× fewer" in tip
+    browser.move(5, 5)
+    assert browser.run(TIP) is None
+
+    def leaving():
+        return [m for m in marks(browser, "leaving") if "leave here" in m]
+
+    assert [m.split(": ")[1].split(" of")[0] for m in leaving()] == [
+        f"{100 * s:.1f} %" for s in chosen.exit_shares
+    ]
+    slide(browser, "leaving", "s.max")
+    assert "100.0 %" in leaving()[-1]
+    axis = "document.querySelector('#curve figure svg').textContent"
+    before = browser.run(axis)
+    browser.click("document.querySelector('#curve input[value=real]').parentElement")
+    assert browser.run(axis) != before
+
+    wrong = system.evaluation.early_errors
+    assert len(column(browser, "errors-early", 0)) == len(wrong)
+    saved = [e.text for e in wrong if e.last_exit_says == e.label]
+    assert 0 < len(saved) < len(wrong)
+    browser.click("document.querySelector('#errors-early input')")
+    assert column(browser, "errors-early", 0) == saved
+
+
+def test_a_comparison_says_what_its_figures_say(browser, tmp_path):
+    comparison = make_comparison()
+    browser.open(write_report(tmp_path, compared()))
+    labels = {s.name: s.label for s in comparison.systems}
+    for index, task in enumerate(comparison.tasks):
+        browser.click(f"document.querySelector('#nav input[value=\"{index}\"]').parentElement")
+        row, shown = task.rows[0], {"f1": "F1"}.get(task.metric, task.metric)
+        assert column(browser, "systems", 0) == [labels[r.system] for r in task.rows]
+        assert column(browser, "systems", 1)[0] == (
+            f"{100 * row.scores[task.metric].mean:.1f} ± {100 * row.scores[task.metric].std:.1f} %"
+            f"{100 * row.kept.mean:.1f} % kept"
+        )
+        pinned = browser.run("document.querySelector('#systems tbody.pinned tr').innerText")
+        assert pinned.startswith(comparison.dense_name)
+        words = browser.run("document.querySelector('#systems p').textContent")
+        by_area = {d.second: d for d in task.differences if d.at == "area"}
+        ahead = [labels[n] for n, d in by_area.items() if d.real and d.mean > 0]
+        said = words.split("beyond chance, of ")[1].split(". ")[0] if ahead else ""
+        assert [name for name in labels.values() if name in said] == ahead
+        real = [text.split()[0] for text in column(browser, "differences", 3)]
+        assert real == ["yes" if d.real else "open" for d in by_area.values()]
+        shares = marks(browser, "shares")
+        deepest = f"{labels[row.system]}, layer {row.exit_layers[-1]}: {100 * row.exit_shares[-1]:.1f} %"
+        assert any(m.startswith(deepest) for m in shares)
+        exits = [m for m in marks(browser, "layers") if m.startswith(f"{labels[row.system]}, layer")]
+        for score, mark in zip(row.exit_scores, exits, strict=True):
+            said = float(mark.split(f"{shown} ")[1].split(" %")[0])
+            assert said == pytest.approx(100 * score.mean, abs=0.051)
+
+
+def test_a_comparison_sorts_by_click_and_by_keyboard(browser, tmp_path):
+    comparison = make_comparison()
+    labels = {s.name: s.label for s in comparison.systems}
+    rows = comparison.tasks[0].rows
+    browser.open(write_report(tmp_path, compared()))
+    by_cost = [labels[r.system] for r in sorted(rows, key=lambda r: -r.macs.mean)]
+    browser.click(head("systems", 2))
+    assert column(browser, "systems", 0) == by_cost
+    browser.run(head("systems", 0) + ".focus()")
+    for _ in range(2):
+        browser.press("Tab")
+    browser.press("Enter")
+    assert column(browser, "systems", 0) == by_cost[::-1]
+    assert browser.run(head("systems", 2) + ".parentElement.getAttribute('aria-sort')") == "ascending"
+    assert browser.run("document.querySelectorAll('#systems [aria-sort]').length") == 1
+    assert "ascending" in browser.run("document.querySelector('#systems [role=status]').textContent")
+
+
+def test_a_comparison_hovers_and_arrow_keys_do_the_same(browser, tmp_path):
+    task = make_comparison().tasks[0]
+    row = task.rows[1]
+    dense = task.dense[task.metric].mean
+    browser.open(write_report(tmp_path, compared()))
+    point = max(row.points, key=lambda p: p.score)
+    name = f"DeeBERT style: {point.label}"
+    x, y = browser.middle(f"document.querySelector('#pareto .faint[aria-label^=\"{name}:\"]')")
+    browser.move(x, y)
+    lines = browser.run(TIP).splitlines()
+    assert lines[0] == name
+    assert lines[1] == f"F1 {100 * point.score:.1f} %, {100 * point.score / dense:.1f} % of dense"
+    assert f"{make_comparison().dense_macs / point.macs:.1f}× fewer" in lines[2]
+
+    focus = "document.querySelector('#pareto svg .hit[tabindex=\"0\"]').focus()"
+    browser.run(focus)
+    assert browser.run(TIP).startswith("COST-EFF")
+    browser.press("ArrowDown")
+    assert browser.run(TIP).startswith("DeeBERT style")
+    first = browser.run(TIP)
+    browser.press("ArrowRight")
+    assert browser.run(TIP) != first and browser.run("document.activeElement.getAttribute('role')") == "img"
+    assert browser.run("document.querySelectorAll('#pareto svg .hit[tabindex=\"0\"]').length") == 1
+    browser.press("Escape")
+    assert browser.run(TIP) is None
+
+
+def test_a_comparison_switches_systems_and_budgets(browser, tmp_path):
+    task = make_comparison().tasks[0]
+    browser.open(write_report(tmp_path, compared()))
+    button = "document.querySelector('#pareto .legend [data-system=deebert]')"
+    assert browser.run(button + ".getAttribute('aria-pressed')") == "true"
+    browser.run(button + ".focus()")
+    browser.press("Enter")
+    assert browser.run(button + ".getAttribute('aria-pressed')") == "false"
+    assert browser.run(f"document.activeElement === {button}")
+    for section in ("pareto", "layers", "shares"):
+        assert not any(m.startswith("DeeBERT") for m in marks(browser, section)), section
+    ranking = "[...document.querySelectorAll('#pareto .ranking li')].map(l => l.textContent)"
+    assert len(browser.run(ranking)) == len(task.rows) - 1
+    browser.click("document.querySelector('#pareto .legend .plain')")
+    assert len(browser.run(ranking)) == len(task.rows)
+
+    at = 60
+    slide(browser, "pareto", at)
+    known = sorted((r.curve.mean[at] for r in task.rows if r.curve.mean[at] is not None), reverse=True)
+    said = browser.run("[...document.querySelectorAll('#pareto .ranking .score')].map(s => s.textContent)")
+    assert said[: len(known)] == [f"{100 * v:.1f} %" for v in known]
+    assert all(s == "no answer yet" for s in said[len(known) :])
+
+
+def test_the_frontier_is_the_pareto_frontier(browser, tmp_path):
+    """Against the flags of the comparison, which are found another way."""
+    task = make_comparison().tasks[0]
+    browser.open(write_report(tmp_path, compared()))
+    drawn = browser.run("frontier(task().rows).map(([macs, score]) => score)")
+    flagged = sorted(
+        (p.macs, p.score) for row in task.rows for p in row.points if p.frontier and p.score > task.constant
+    )
+    assert drawn == pytest.approx([score for _, score in flagged], rel=1e-5)
+
+
+def test_light_dark_and_paper(browser, tmp_path):
+    page = write_report(tmp_path, compared())
+    browser.open(page)
+    light = browser.run(PAPER)
+    browser.click("document.getElementById('theme')")
+    dark = browser.run(PAPER)
+    assert light != dark
+    assert "light" in browser.run("document.getElementById('theme').getAttribute('aria-label')")
+    browser.open(page, dark=True)
+    assert browser.run(PAPER) == dark
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    assert browser.run("[...document.querySelectorAll('details')].every(d => d.open)")
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    assert browser.run(PAPER) == "rgb(255, 255, 255)"
+    assert browser.run("getComputedStyle(document.getElementById('nav')).display") == "none"
+    browser.call("Emulation.setEmulatedMedia", media="")
+
+
+def test_touch_finds_the_nearest_mark(browser, tmp_path):
+    browser.open(write_report(tmp_path, compared()), 390)
+    x, y = browser.middle("document.querySelectorAll('#layers .hit')[2]")
+    browser.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x + 9, "y": y + 4}])
+    browser.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+    assert "layer" in browser.run(TIP)
