@@ -59,7 +59,11 @@ def _flat(schema: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
     fields: dict[str, FieldInfo] = {}
     for name, field in (own | schema.model_fields).items():
         inner = _schema_of(field.annotation)
-        fields |= {f"{prefix}{name}": field} if inner is None else _flat(inner, f"{prefix}{name}.")
+        if inner is None or typing.get_origin(field.annotation) is dict:
+            fields[f"{prefix}{name}"] = field
+        if inner is not None:
+            of_many = typing.get_origin(field.annotation) is dict
+            fields |= _flat(inner, f"{prefix}{name}.NAME." if of_many else f"{prefix}{name}.")
     return fields
 
 

@@ -20,7 +20,7 @@ import typer
 from transformers import AutoModelForSequenceClassification, BertConfig
 
 from prunekit.cli import app
-from prunekit.recipes import load_recipe
+from prunekit.recipes import expand, load_recipe
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -137,7 +137,10 @@ def test_yaml_is_a_recipe(block, tmp_path):
     file = tmp_path / "block.yaml"
     whole = re.search(r"^(extends|stages):", block.text, re.MULTILINE)
     file.write_text(block.text if whole else f"extends: costeff\n{block.text}", encoding="utf-8")
-    assert load_recipe(file).notes == []
+    recipe = load_recipe(file)
+    assert recipe.notes == []
+    for run in expand(recipe):
+        assert all(candidate.recipe.notes == [] for candidate in run.candidates)
 
 
 def test_recipe_reference_is_the_schemas():
