@@ -8,7 +8,7 @@ from .bounds import (
     fewest_examples,
     stronger_bound,
 )
-from .choosing import Calibration, Tried, calibrate, harms, sweep_of
+from .choosing import Calibration, Tried, calibrate, choose, harms, sweep_of
 from .guarantee import Guarantee, guarantee_of, policy_words, store, told
 from .shares import Share, points_words, read_share, share_words
 
@@ -22,6 +22,7 @@ __all__ = [
     "binomial_p_values",
     "calibrate",
     "check_examples",
+    "choose",
     "fewest_examples",
     "guarantee_of",
     "harms",

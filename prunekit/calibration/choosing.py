@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from ..errors import RecipeError
 from ..exits.policies import registry
@@ -100,35 +99,65 @@ def calibrate(
         RecipeError: a policy does not fit the exits.
         ValueError: a share is not between 0 and 1.
     """
+    taken = np.stack([_exits_taken(outputs, policy) for policy in policies])
+    rows = np.arange(taken.shape[1])
+    return choose(
+        policies,
+        harms(outputs, taken),
+        macs[rows, taken] / macs[:, -1].mean(),
+        accuracy=float((outputs.logits[-1].argmax(axis=1) == outputs.labels).mean()),
+        max_drop=max_drop,
+        confidence=confidence,
+        bound=bound,
+        seed=seed,
+    )
+
+
+def choose(
+    policies: Sequence[Policy],
+    losses: Integers,
+    costs: npt.NDArray[np.float64],
+    *,
+    accuracy: float,
+    max_drop: float,
+    confidence: float,
+    bound: Bound | Literal["auto"] = "auto",
+    seed: int = 0,
+) -> Calibration:
+    """:func:`calibrate` from what every policy does to the examples.
+
+    Args:
+        losses: see :func:`harms`, ``[P, N]``.
+        costs: multiply-adds spent, over the mean of all layers', ``[P, N]``.
+        accuracy: of all layers.
+    """
     for name, share in (("max_drop", max_drop), ("confidence", confidence)):
         if not 0 < share < 1:
             raise ValueError(f"{name} {share} is not between 0 and 1")
-    taken = np.stack([_exits_taken(outputs, policy) for policy in policies])
-    losses = harms(outputs, taken)
     examples = losses.shape[1]
     bound = stronger_bound(examples, max_drop, confidence) if bound == "auto" else bound
     order = np.random.default_rng(seed).permutation(examples)
     values = p_values(losses[:, order], max_drop, confidence, bound)
     safe = fixed_sequence(values, 1 - confidence)
-    whole = macs[:, -1].mean()
     tried = [
         Tried(
             policy=policy,
             drop=float(loss.mean()),
             harmed=int((loss > 0).sum()),
             helped=int((loss < 0).sum()),
-            cost=float(macs[np.arange(examples), exits].mean() / whole),
+            cost=float(cost.mean()),
             p_value=float(value),
             safe=number < safe,
         )
-        for number, (policy, loss, exits, value) in enumerate(
-            zip(policies, losses, taken, values, strict=True)
+        for number, (policy, loss, cost, value) in enumerate(
+            zip(policies, losses, costs, values, strict=True)
         )
     ]
     return Calibration(
-        chosen=min((t for t in tried if t.safe and t.cost < 1), key=lambda t: t.cost, default=None),
+        # A policy by which nobody left saves nothing (its mean cost is 1 but for rounding).
+        chosen=min((t for t in tried if t.safe and t.cost < 1 - 1e-12), key=lambda t: t.cost, default=None),
         tried=tried,
-        accuracy=float((outputs.logits[-1].argmax(axis=1) == outputs.labels).mean()),
+        accuracy=accuracy,
         examples=examples,
         max_drop=max_drop,
         confidence=confidence,
@@ -159,18 +188,11 @@ def sweep_of(policy: str, exits: int, classes: int) -> list[Policy]:
 
 
 def _exits_taken(outputs: ExitOutputs, policy: Policy) -> Integers:
-    certainty = outputs.certainty
+    from ..reports import exits_taken
+
     try:
-        taken: Integers = (
-            registry.build(policy)
-            .exits(
-                torch.from_numpy(np.ascontiguousarray(outputs.logits)),
-                None if certainty is None else torch.from_numpy(np.ascontiguousarray(certainty)),
-            )
-            .numpy()
-        )
+        return exits_taken(outputs.logits, policy, outputs.certainty)
     except (IndexError, TypeError, ValueError) as error:
         raise RecipeError(
             f"the policy {policy} does not fit a model of {len(outputs.exit_layers)} exits: {error}"
         ) from error
-    return taken
