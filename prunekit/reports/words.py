@@ -115,8 +115,9 @@ def compared_lead(comparison: Comparison) -> str:
     others = [system.label for system in comparison.systems if system.name != comparison.subject]
     seeds = sorted({seed for task in comparison.tasks for seed in task.seeds})
     tasks = ", ".join(f"{task.task} ({task.examples:,} examples)" for task in comparison.tasks)
+    means = " The figures above are means over the tasks." if len(comparison.tasks) > 1 else ""
     return (
         f"{comparison.system(comparison.subject).label} against {comparison.dense_name}, "
         f"and beside {', '.join(others)}: {tasks}, {len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}, "
-        f"FLOPs at {comparison.sequence_length} tokens. Every exit policy is chosen on held-out data."
+        f"FLOPs at {comparison.sequence_length} tokens. Every exit policy is chosen on held-out data.{means}"
     )

@@ -83,6 +83,9 @@ function ends(values, least = 0.004, air = 0.08) {
 
 const shorten = (words, room) => (words.length > room ? `${words.slice(0, Math.max(1, room - 1))}…` : words);
 
+// A guide line's words, as many as there is room for.
+const guideWords = (share, what, width) => (width > 500 ? `${share} of the dense ${what}` : `${share} of ${what}`);
+
 // Words beside marks, moved up and down until no two lie on each other. labels: [[words, x, y]]
 function placeLabels(svg, labels, { left, right, top, bottom }) {
   const taken = [];

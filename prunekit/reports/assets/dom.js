@@ -44,10 +44,10 @@ addEventListener("scroll", () => tip.hide(), { passive: true });
 addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hide(); });
 
 // A mark that tells what it is when pointed at, touched, or reached by keyboard.
-function mark(shape, title, words, { row = 0, first = false } = {}) {
+function mark(shape, title, words, { row = 0, at = null, first = false } = {}) {
   const node = element("g", {
     class: "hit", tabindex: -1, role: "img", "aria-label": `${title}: ${words.replaceAll("\n", ", ")}`,
-    "data-row": row, "data-first": first,
+    "data-row": row, "data-at": at, "data-first": first,
   }, shape);
   const show = () => {
     const box = shape.getBoundingClientRect();
@@ -62,22 +62,23 @@ function mark(shape, title, words, { row = 0, first = false } = {}) {
   return node;
 }
 
-// One stop of the Tab key for a figure; the arrow keys go on from mark to mark (up and down: from row to row).
+// One stop of the Tab key for a figure; the arrow keys go from mark to mark, and up and down from row to row.
 function arrowKeys(svg) {
   const marks = () => [...svg.querySelectorAll(".hit")];
   svg.addEventListener("keydown", (event) => {
     const all = marks(), at = all.indexOf(document.activeElement);
     if (at < 0) return;
-    const rows = [...new Set(all.map((m) => m.dataset.row))];
-    const own = all.filter((m) => m.dataset.row === all[at].dataset.row);
+    const rows = [...new Set(all.map((m) => m.dataset.row))].sort((a, b) => a - b);
+    const place = (m) => Number(m.dataset.at ?? 0), here = place(all[at]);
+    const own = all.filter((m) => m.dataset.row === all[at].dataset.row).sort((a, b) => place(a) - place(b));
     const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 1, ArrowUp: -1 }[event.key];
     let next = null;
     if (event.key === "Home") [next] = own;
     else if (event.key === "End") next = own.at(-1);
     else if (step && rows.length > 1 && event.key.match(/Up|Down/)) {
       const row = rows[(rows.indexOf(all[at].dataset.row) + step + rows.length) % rows.length];
-      next = all.filter((m) => m.dataset.row === row)[0];
-    } else if (step) next = all[(at + step + all.length) % all.length];
+      [next] = all.filter((m) => m.dataset.row === row).sort((a, b) => Math.abs(place(a) - here) - Math.abs(place(b) - here));
+    } else if (step) next = own[(own.indexOf(all[at]) + step + own.length) % own.length];
     if (!next) return;
     event.preventDefault();
     all[at].setAttribute("tabindex", -1);

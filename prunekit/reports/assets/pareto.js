@@ -46,11 +46,11 @@ function seriesOf(row, width = Infinity) {
 }
 
 function drawPareto(svg, width, height) {
-  const rows = shownRows(), series = rows.map((row) => seriesOf(row, width)), guides = [{ x: 2 * comparison.dense_macs * 0.05, label: "5 % of the dense FLOPs" }];
+  const rows = shownRows(), series = rows.map((row) => seriesOf(row, width)), guides = [{ x: 2 * comparison.dense_macs * 0.05, label: guideWords("5 %", "FLOPs", width) }];
   const all = task().rows.map((row) => seriesOf(row)); // the axes stay as they are when a system is switched off
   const xs = all.flatMap((s) => s.marks.map((p) => p.x)), ys = all.flatMap((s) => s.marks.flatMap((p) => [p.y, p.low ?? p.y, p.high ?? p.y]));
   if (denseOf() !== null) {
-    guides.push({ y: 0.95 * denseOf(), label: "95 % of the dense score" });
+    guides.push({ y: 0.95 * denseOf(), label: guideWords("95 %", "score", width) });
     series.push({ style: { colour: "var(--mark)", shape: "diamond" }, marks: [{ x: 2 * comparison.dense_macs, y: denseOf(), size: 6, label: width > 500 ? "dense" : null,
       title: comparison.dense_name, text: pointWords(denseOf(), comparison.dense_macs, ["single exit"]) }] });
   }

@@ -27,21 +27,23 @@ function curves({ svg, width, height, x, y, series, guides = [], under }) {
   for (const { style, tail } of series)
     if (tail?.length > 1) svg.append(element("path", { d: pathOf(tail, place, true), class: "curve tail", stroke: style.colour, "stroke-width": 1.5, "stroke-dasharray": style.dash }));
   const nodes = [], labels = [];
-  series.forEach(({ style, marks = [] }, row) => {
-    for (const p of marks) {
-      const [a, b] = [X(p.x), Y(p.y)];
-      if (p.low !== undefined && p.high > p.low) svg.append(element("line", { x1: a, x2: a, y1: Y(p.low), y2: Y(p.high), stroke: style.colour, "stroke-width": 1.5 }));
-      const shape = SHAPES[p.shape || style.shape || "circle"](a, b, p.size || 4);
-      shape.setAttribute("fill", p.hollow ? "var(--card)" : style.colour);
-      shape.setAttribute("stroke", p.hollow ? style.colour : "var(--card)");
-      shape.setAttribute("stroke-width", p.hollow ? 2.5 : p.faint ? 0.5 : 1.5);
-      const node = mark(shape, p.title, p.text, { row, first: p.first });
-      if (p.faint) node.classList.add("faint");
-      svg.append(node);
-      nodes.push([node, a, b]);
-      if (p.label) labels.push([p.label, a, b]);
-    }
-  });
+  const draw = (p, style, row) => {
+    const [a, b] = [X(p.x), Y(p.y)];
+    if (p.low !== undefined && p.high > p.low) svg.append(element("line", { x1: a, x2: a, y1: Y(p.low), y2: Y(p.high), stroke: style.colour, "stroke-width": 1.5 }));
+    const shape = SHAPES[p.shape || style.shape || "circle"](a, b, p.size || 4);
+    shape.setAttribute("fill", p.hollow ? "var(--card)" : style.colour);
+    shape.setAttribute("stroke", p.hollow ? style.colour : "var(--card)");
+    shape.setAttribute("stroke-width", p.hollow ? 2.5 : p.faint ? 0.5 : 1.5);
+    const node = mark(shape, p.title, p.text, { row, at: a.toFixed(1), first: p.first });
+    if (p.faint) node.classList.add("faint");
+    svg.append(node);
+    nodes.push([node, a, b]);
+    if (p.label) labels[p.first ? "unshift" : "push"]([p.label, a, b]);
+  };
+  // Small marks lie under large ones, and the first system over the others.
+  const rows = series.map(({ style, marks = [] }, row) => ({ style, marks, row })).reverse();
+  for (const faint of [true, false])
+    for (const { style, marks, row } of rows) for (const p of marks) if (Boolean(p.faint) === faint) draw(p, style, row);
   placeLabels(svg, labels, place);
   nearestMark(svg, nodes);
   return place;

@@ -45,11 +45,11 @@ function drawCurve(svg, width, height) {
       };
     }) };
   });
-  const guides = [{ x: 2 * denseMacs * 0.05, label: "5 % of the dense FLOPs" }];
+  const guides = [{ x: 2 * denseMacs * 0.05, label: guideWords("5 %", "FLOPs", width) }];
   if (dense.scores) {
     const score = dense.scores[metric];
     series.push({ style: { colour: "var(--mark)", shape: "diamond" }, marks: [{ x: 2 * denseMacs, y: score, size: 6, label: "dense", title: report.dense.name, text: `${pretty(metric)} ${percent(score)}\n${flops(denseMacs)}, single exit` }] });
-    guides.push({ y: 0.95 * score, label: "95 % of the dense score" });
+    guides.push({ y: 0.95 * score, label: guideWords("95 %", "score", width) });
   }
   const marks = series.flatMap((s) => s.marks), xs = [...marks.map((p) => p.x), guides[0].x];
   curves({ svg, width, height, series, guides,
