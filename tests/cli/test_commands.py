@@ -27,7 +27,7 @@ def test_help_and_version_answer_without_torch(arguments):
     assert "Usage" in done.stdout or done.stdout == f"prunekit {package.__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["plan", "apply", "report", "predict", "calibrate", "list"])
+@pytest.mark.parametrize("command", ["plan", "apply", "compare", "report", "predict", "calibrate", "list"])
 def test_every_command_explains_itself_with_examples(prunekit, command):
     said = prunekit(command, "--help")
     assert said.code == 0
