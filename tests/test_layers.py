@@ -14,8 +14,7 @@ TIERS = [
     {"errors", "registry", "files", "console", "machine", "groups", "modes", "architectures"}
     | {"dependency_graph"},
     {"granularities", "scorers", "schedulers", "budgets", "costs", "exits", "slim"},
-    {"pruner", "distill", "reports", "data", "models", "checkpoints", "runtime", "testing"}
-    | {"calibration"},
+    {"pruner", "distill", "reports", "data", "models", "checkpoints", "runtime", "testing"} | {"calibration"},
     {"stages", "recipes", "planning", "runs"},
     {"comparison"},
     {"commands"},

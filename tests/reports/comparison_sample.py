@@ -103,7 +103,11 @@ def _model(made):
             num_attention_heads=8,
             intermediate_size=512,
         )
-        exits = {} if made.exits is None else {"exit_layers": made.exits if made.exits == "last" else list(made.exits)}
+        exits = (
+            {}
+            if made.exits is None
+            else {"exit_layers": made.exits if made.exits == "last" else list(made.exits)}
+        )
         model = MultiExit.from_backbone(BertModel(config), **exits)
     for group in [g for n in ("heads", "neurons") for g in granularities.build(n).groups(model)]:
         group.keep(torch.arange({"heads": made.heads, "neurons": made.neurons}[group.granularity]))
