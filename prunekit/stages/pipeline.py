@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -46,6 +47,9 @@ def run_recipe(recipe: Recipe, run: Run) -> None:
     tokenizer = load_tokenizer(recipe.model, _texts(task_data))
     task = encode(task_data, tokenizer, recipe.training.max_length)
     models: dict[str, Path] = {}
+    # Every training run ends with a search for garbage; what the imports made, it need not look at.
+    gc.collect()
+    gc.freeze()
     for number, key in enumerate(recipe.stages, 1):
         folder = run.stage_folder(number, key)
         done = folder / "done.json"

@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,6 @@ SETTINGS: dict[str, list[str]] = {
     "qnli": [],
     "mnli": [],
 }
-SPEEDUPS = (10, 12, 15, 19, 25)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
             subprocess.run(command, check=True)
 
 
-def read(folder: Path) -> dict[str, Any]:
+def read(folder: Path, speedups: Sequence[float]) -> dict[str, Any]:
     """The figures of one run."""
     report = json.loads((folder / "report" / "report.json").read_text(encoding="utf-8"))
     system, dense = report["systems"][0], report["dense"]
@@ -66,7 +66,7 @@ def read(folder: Path) -> dict[str, Any]:
             (point["all"]["scores"][metric] for point in points if point["all"]["speedup"] >= speedup),
             default=None,
         )
-        for speedup in SPEEDUPS
+        for speedup in speedups
     }
     return {
         "task": report["task"],
@@ -111,7 +111,8 @@ def spread(values: list[float], digits: int = 1) -> str:
 
 def table(arguments: argparse.Namespace) -> None:
     """Write the table of the runs' figures."""
-    rows = [read(Path(folder)) for folder in arguments.runs]
+    speedups = arguments.speedups
+    rows = [read(Path(folder), arguments.speedups) for folder in arguments.runs]
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         groups[row["task"]].append(row)
@@ -121,8 +122,8 @@ def table(arguments: argparse.Namespace) -> None:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     curves = [
-        "| task | metric |" + "".join(f" ≥ {s}x |" for s in SPEEDUPS),
-        "| --- | --- |" + " --- |" * len(SPEEDUPS),
+        "| task | metric |" + "".join(f" ≥ {s}x |" for s in speedups),
+        "| --- | --- |" + " --- |" * len(speedups),
     ]
     for task, found in groups.items():
         for metric in found[0]["dense"]:
@@ -141,7 +142,7 @@ def table(arguments: argparse.Namespace) -> None:
             lines.append("| " + " | ".join(cells) + " |")
         metric = found[0]["metric"]
         kept = []
-        for speedup in SPEEDUPS:
+        for speedup in speedups:
             values = [row["best_at_speedup"][str(speedup)] for row in found]
             shares = [
                 100 * v / row["dense"][metric] for v, row in zip(values, found, strict=True) if v is not None
@@ -179,6 +180,7 @@ def main() -> None:
     runs.add_argument("--override", nargs="*", default=[], help="further KEY=VALUE")
     tables = commands.add_parser("table")
     tables.add_argument("runs", nargs="+")
+    tables.add_argument("--speedups", nargs="+", type=int, default=[10, 12, 15, 19, 25])
     tables.add_argument("--to", required=True, help="path without suffix")
     arguments = parser.parse_args()
     run(arguments) if arguments.command == "run" else table(arguments)
