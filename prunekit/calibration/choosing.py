@@ -48,6 +48,11 @@ class Tried:
     p_value: float
     safe: bool
 
+    @property
+    def leaves_early(self) -> bool:
+        """Whether some example left early; where none did, its mean cost is 1 but for rounding."""
+        return self.cost < 1 - 1e-12
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -154,8 +159,8 @@ def choose(
         )
     ]
     return Calibration(
-        # A policy by which nobody left saves nothing (its mean cost is 1 but for rounding).
-        chosen=min((t for t in tried if t.safe and t.cost < 1 - 1e-12), key=lambda t: t.cost, default=None),
+        # A policy by which nobody left saves nothing.
+        chosen=min((t for t in tried if t.safe and t.leaves_early), key=lambda t: t.cost, default=None),
         tried=tried,
         accuracy=accuracy,
         examples=examples,

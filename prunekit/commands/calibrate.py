@@ -165,7 +165,7 @@ def _nothing_safe(found: Calibration, source: str, policy: str) -> PrunekitError
     """No promise can be kept by leaving early: an answer that the model must not be changed for unasked."""
     from ..calibration import points_words, policy_words, share_words
 
-    slowest = next((tried for tried in found.tried if tried.cost < 1), found.tried[0])
+    slowest = next((tried for tried in found.tried if tried.leaves_early), found.tried[0])
     return PrunekitError(
         f"no {policy} policy could be shown, with {share_words(found.confidence)} confidence, to lose at "
         f"most {points_words(found.max_drop)} of accuracy against all layers: on {found.examples:,} {source} "

@@ -65,7 +65,12 @@ def collect(runs: Sequence[Finished]) -> tuple[RunReport, Comparison]:
     comparison = compare(
         [_system_run(one, report) for one, report in zip(runs, reports, strict=True)], runs[0].run.system
     )
-    notes = [*comparison.notes, *_effort_notes(runs), *_machine_notes(runs, reports)]
+    notes = [
+        *comparison.notes,
+        *_settings_notes(runs, reports),
+        *_effort_notes(runs),
+        *_machine_notes(runs, reports),
+    ]
     return reports[0], replace(comparison, notes=notes)
 
 
@@ -90,6 +95,46 @@ def _system_run(one: Finished, report: RunReport) -> SystemRun:
     )
 
 
+def _settings_notes(runs: Sequence[Finished], reports: Sequence[RunReport]) -> list[str]:
+    """Where the systems of a task began with another model, learnt from other data, or otherwise."""
+    first: dict[tuple[str, str], tuple[Finished, RunReport]] = {}
+    for one, report in zip(runs, reports, strict=True):
+        first.setdefault((one.run.task, one.run.system), (one, report))
+    own: dict[str, tuple[Finished, RunReport]] = {}
+    found: dict[tuple[str, str], list[str]] = {}
+    for (task, _), (one, report) in first.items():
+        other, others_report = own.setdefault(task, (one, report))
+        words = _differing_words(one, other)
+        if report.task_note != others_report.task_note:
+            words.append(f"{report.task_note} instead of {others_report.task_note}")
+        if words:
+            found.setdefault((task, "; ".join(words)), []).append(one.run.label)
+    return [
+        f"On {task} not all else is alike. {', '.join(labels)}, set against {own[task][0].run.label}: "
+        f"{words}."
+        for (task, words), labels in found.items()
+    ]
+
+
+def _differing_words(one: Finished, other: Finished) -> list[str]:
+    """``["training.max_length 64 instead of 128"]``, of the settings that systems should share."""
+    here, there = _shared_settings(one), _shared_settings(other)
+    if one.run.seed != other.run.seed:  # then so may be the draw of the examples
+        here.pop("data.seed"), there.pop("data.seed")
+    return [
+        f"{key} {here.get(key, 'none')} instead of {there.get(key, 'none')}"
+        for key in dict.fromkeys([*there, *here])
+        if here.get(key) != there.get(key)
+    ]
+
+
+def _shared_settings(one: Finished) -> dict[str, str]:
+    recipe = one.recipe
+    found = {k: v for k, v in _deciding(recipe).items() if k.startswith(("model.", "data.", "training."))}
+    seed = recipe.seed if recipe.data.seed is None else recipe.data.seed
+    return {**found, "data.seed": str(seed)}
+
+
 def _effort_notes(runs: Sequence[Finished]) -> list[str]:
     """How settings were chosen, and what several runs share."""
     notes = []
@@ -101,6 +146,13 @@ def _effort_notes(runs: Sequence[Finished]) -> list[str]:
         notes.append(
             f"{label} on {task}: {count} settings were trained with the first seed; the one whose exits "
             f"have the best mean score on the validation examples was kept: {words}."
+        )
+    labels = dict.fromkeys(one.run.label for one in runs)
+    single = [label for label in labels if all(one.tried == 1 for one in runs if one.run.label == label)]
+    if single:
+        notes.append(
+            f"{'All systems' if len(single) == len(labels) else ', '.join(single)}: one setting tried, no "
+            "grid; learning rates and epochs are those of the recipe, set beforehand."
         )
     digests = [digest for one in runs for digest in prefix_digests(one.recipe)]
     if len(set(digests)) < len(digests):
@@ -242,5 +294,9 @@ def _is_written(runs: Sequence[Finished], folder: Path) -> bool:
     comparison = read_report(folder).comparison
     if comparison is None:
         return False
-    there = {(system.name, system.label, run) for system in comparison.systems for run in system.runs}
-    return there == {(one.run.system, one.run.label, str(one.folder)) for one in runs}
+    # The subject, systems, and seeds come in the order in which they were given.
+    given: dict[str, tuple[str, list[str]]] = {}
+    for one in runs:
+        given.setdefault(one.run.system, (one.run.label, []))[1].append(str(one.folder))
+    there = [(system.name, (system.label, system.runs)) for system in comparison.systems]
+    return there == list(given.items())

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from prunekit.calibration import calibrate, harms, sweep_of
-from prunekit.calibration.choosing import fixed_sequence
+from prunekit.calibration.choosing import choose, fixed_sequence
+from prunekit.commands.calibrate import _nothing_safe
 from prunekit.errors import RecipeError
 
 SPLITS = 200
@@ -155,3 +156,15 @@ def test_what_does_not_fit_is_refused() -> None:
         calibrate(said, policies, simulated.macs(10), max_drop=0.1)
     with pytest.raises(ValueError, match="confidence"):
         calibrate(said, sweep_of("entropy", 6, 2), simulated.macs(10), max_drop=0.1, confidence=95)
+
+
+def test_a_cost_of_one_but_for_rounding_is_that_of_all_layers() -> None:
+    """Means of equal costs may come out a bit below 1: nobody left early, so nothing is there to be told."""
+    policies = [{"name": "entropy", "threshold": 0.0}, {"name": "entropy", "threshold": 0.1}]
+    costs = np.stack([np.full(400, 1 - 2**-53), np.full(400, 0.9)])
+    harmed = np.stack([np.zeros(400, dtype=np.int64), np.ones(400, dtype=np.int64)])
+    found = choose(policies, harmed, costs, accuracy=0.9, max_drop=0.05, confidence=0.95)
+    assert found.tried[0].cost < 1
+    assert [tried.leaves_early for tried in found.tried] == [False, True]
+    assert found.chosen is None
+    assert "0.1" in _nothing_safe(found, "validation examples", "entropy").message

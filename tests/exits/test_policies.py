@@ -189,6 +189,15 @@ def test_a_sweep_ends_where_all_leave_at_once(name, classes):
     assert set(registry.build({"name": name, **last}).exits(logits, certainty).tolist()) == {0}
 
 
+@pytest.mark.parametrize("name", ["entropy", "confidence"])
+@pytest.mark.parametrize("classes", range(2, 21))
+@pytest.mark.parametrize("scale", [0, 1e-4, 1e-3, 3e-3])
+def test_a_sweep_ends_where_even_those_leave_that_cannot_tell(name, classes, scale):
+    logits = torch.randn(4, 50, classes, generator=torch.Generator().manual_seed(1)) * scale
+    last = registry.get(name).sweep(4, classes)[-1]
+    assert set(registry.build({"name": name, **last}).exits(logits).tolist()) == {0}
+
+
 def test_a_policy_of_ones_own_is_tried_as_it_is():
     class Never(ExitPolicy):
         def leaves(self, history, exit_index):

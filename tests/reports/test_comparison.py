@@ -132,20 +132,63 @@ def test_short_examples_are_those_below_the_median(comparison):
     assert row.short_speedup.values[0] == pytest.approx(comparison.dense_macs / macs)
 
 
-def test_frontier_points_are_not_dominated(comparison):
+def corners(task):
+    """Budget and mean of every curve where it is on the frontier."""
+    curves = [row.curve for row in task.rows]
+    return sorted({(m, v) for c in curves for m, v, on in zip(c.macs, c.mean, c.frontier, strict=True) if on})
+
+
+def test_the_frontier_is_that_of_the_curves(comparison):
     for task in comparison.tasks:
-        points = [p for row in task.rows for p in row.points]
-        assert any(p.frontier for p in points)
-        for p in points:
-            dominated = any(
-                q.macs <= p.macs and q.score >= p.score and (q.macs < p.macs or q.score > p.score)
-                for q in points
-            )
-            assert p.frontier is not dominated
-        for i in range(len(task.rows[0].curve.macs)):
-            means = [row.curve.mean[i] for row in task.rows]
-            best = max(v for v in means if v is not None)
-            assert [row.curve.frontier[i] for row in task.rows] == [v == best for v in means]
+        known = {
+            (m, v)
+            for r in task.rows
+            for m, v in zip(r.curve.macs, r.curve.mean, strict=True)
+            if v is not None
+        }
+        points = {(0.0, round(task.constant, 6)), *known}
+        assert corners(task) == sorted(
+            (m, v) for m, v in known if not any(a <= m and b >= v and (a < m or b > v) for a, b in points)
+        )
+        assert len(corners(task)) > 3
+
+
+def test_a_policy_that_looks_bad_on_validation_is_not_on_the_frontier():
+    """Nobody would have picked it, whatever it scores on the reported examples."""
+    run = make_run("costeff", "mrpc", 1)
+    favoured = next(p for p in run.report.evaluation.points if p.policy["threshold"] == 0.1)
+    score = pytest.approx(favoured.all.scores["f1"], abs=1e-6)
+    spoilt = [
+        dataclasses.replace(p, all=dataclasses.replace(p.all, scores={"f1": 0.0, "accuracy": 0.0}))
+        if p.policy == favoured.policy
+        else p
+        for p in run.report.validation.points
+    ]
+    validation = dataclasses.replace(run.report.validation, points=spoilt)
+    blind = dataclasses.replace(run, report=dataclasses.replace(run.report, validation=validation))
+    told, untold = (corners(compare([r], resamples=20).tasks[0]) for r in (run, blind))
+    assert score in [v for _, v in told] and score not in [v for _, v in untold]
+
+
+def test_the_constant_answer_is_the_validation_examples_most_frequent_class():
+    run = make_run("costeff", "sst2", 1)
+    labels = run.test.labels
+    (task,) = compare([run], resamples=20).tasks
+    assert task.constant == pytest.approx((labels == 1).mean())
+    other = dataclasses.replace(run.validation, labels=1 - run.validation.labels)
+    (task,) = compare([dataclasses.replace(run, validation=other)], resamples=20).tasks
+    assert task.constant == pytest.approx((labels == 0).mean()) and task.constant < 0.5
+    (task,) = compare([dataclasses.replace(run, validation=None)], resamples=20).tasks
+    assert task.constant == pytest.approx((labels == 1).mean())
+
+
+def test_orders_are_over_the_seeds_that_both_have():
+    runs = [make_run("costeff", "mrpc", seed) for seed in (1, 2, 3)]
+    alone = compare([runs[1], make_run("deebert", "mrpc", 2)], resamples=20).tasks[0]
+    task = compare([*runs, make_run("deebert", "mrpc", 2)], resamples=20).tasks[0]
+    assert task.orders == alone.orders and task.differences[0].seeds == [2]
+    every = compare([*runs, *(make_run("deebert", "mrpc", s) for s in (1, 2, 3))], resamples=20).tasks[0]
+    assert task.orders != every.orders
 
 
 def test_sizes_and_effort(comparison):
@@ -228,7 +271,7 @@ def test_seeds_are_paired_and_what_is_missing_is_said():
     assert chosen.mean == pytest.approx(
         mrpc.rows[0].scores[metric].values[1] - mrpc.rows[1].scores[metric].values[0]
     )
-    assert sst2.differences == [] and sst2.seeds == [1, 4]
+    assert sst2.differences == [] and sst2.orders == [] and sst2.seeds == [1, 4]
     notes = " ".join(comparison.notes)
     assert "DeeBERT style on mrpc lacks the seeds 1, 3." in notes
     assert "PABEE <style> was not run on mrpc." in notes and "DeeBERT style was not run on sst2." in notes
@@ -434,7 +477,6 @@ def test_picture_shows_the_frontier_and_the_chosen_points(comparison):
     assert "COST-EFF, chosen" in titles and "entropy 0.3" in titles and "TinyBERT style" in titles
     (group,) = root.iter(f"{SVG}g")
     best = [p for p in group.iter(f"{SVG}path") if p.get("class") == "best"]
-    count = len({(p.macs, p.score) for r in comparison.tasks[0].rows for p in r.points if p.frontier})
-    assert len(best) == 1 and best[0].get("d").count("L") == count - 1
+    assert len(best) == 1 and best[0].get("d").count("L") == 2 * len(corners(comparison.tasks[0])) - 1
     words = [t.text for t in root.iter(f"{SVG}text")]
     assert "95 % of the dense score" in words and "5 % of the dense FLOPs" in words

@@ -27,4 +27,9 @@ class Confidence(ExitPolicy):
 
     @classmethod
     def sweep(cls, exits: int, classes: int) -> list[dict[str, Any]]:
-        return [{"threshold": round(1 - share * (1 - 1 / classes), 4)} for share in SHARES]
+        # Rounded up, or exactly 1/C, the last would keep back predictions that are all but even.
+        least = 1 / classes
+        return [
+            {"threshold": round(least - 1e-4 if share == 1 else 1 - share * (1 - least), 4)}
+            for share in SHARES
+        ]

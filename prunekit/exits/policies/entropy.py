@@ -30,4 +30,6 @@ class Entropy(ExitPolicy):
 
     @classmethod
     def sweep(cls, exits: int, classes: int) -> list[dict[str, Any]]:
-        return [{"threshold": round(share * math.log(classes), 4)} for share in SHARES]
+        # Rounded down, the last would keep back predictions that are all but even: theirs is ln C.
+        most = math.log(classes)
+        return [{"threshold": round(most + 1e-4 if share == 1 else share * most, 4)} for share in SHARES]

@@ -12,9 +12,9 @@ function legend() {
 // A switched button is made anew: the keyboard stays where it was.
 const focusAgain = (name) => [...document.querySelectorAll("#pareto .legend button")].find((b) => b.dataset.system === name)?.focus();
 
-// Points that nothing drawn is cheaper and better than, from the cheapest; the constant answer costs nothing.
+// Corners of the lines drawn that none of these is as high before, from the cheapest; the constant answer costs nothing.
 function frontier(rows) {
-  const all = rows.flatMap((row) => row.points.map((p) => [p.macs, p.score])).sort((a, b) => a[0] - b[0] || b[1] - a[1]);
+  const all = rows.flatMap(({ curve }) => curve.macs.map((m, i) => [m, curve.mean[i]])).filter(([, v]) => v !== null).sort((a, b) => a[0] - b[0] || b[1] - a[1]);
   let best = task().constant;
   return all.filter(([, score]) => score > best && ((best = score), true));
 }
@@ -38,7 +38,7 @@ function seriesOf(row, width = Infinity) {
     band: known.map(([x, , i]) => [x, curve.low[i], curve.high[i]]),
     marks: [
       ...row.points.map((p) => ({ x: 2 * p.macs, y: p.score, size: 2.6, faint: true, title: `${labelOf(row.system)}: ${p.label}`,
-        text: pointWords(p.score, p.macs, p.frontier && p.score > task().constant ? ["on the Pareto frontier"] : []) })),
+        text: pointWords(p.score, p.macs, []) })),
       { x: 2 * row.macs.mean, y: score.mean, ...valuesOf(score), size: isSubject(row) ? 7.5 : 6, first: isSubject(row), label: named,
         title: `${labelOf(row.system)}: ${uniquePolicies(row)}`, text: pointWords(score.mean, row.macs.mean, [...seedsWords(score), single ? "single exit" : "the chosen policy"]) },
     ],
@@ -108,7 +108,7 @@ function paretoSection() {
   paretoFigure = figure("Score against FLOPs of every system", (width) => (width < 500 ? 400 : 470), drawPareto);
   const bands = () => (task().seeds.length > 1 ? "Bands span the seeds." : "Bands are 95 % intervals over examples.");
   card("Score against FLOPs", null, { id: "pareto", nav: "Score and FLOPs" },
-    remade(() => [`Up and to the left is better. A line says what a system scores when it may spend at most so much, its policy picked on ${task().picked_on === "test" ? "the reported examples, for lack of others" : "held-out examples"}. Dots are its policies, the large mark is the chosen one. The wide grey line is the Pareto frontier of what is drawn. ${bands()}`], "p"),
+    remade(() => [`Up and to the left is better. A line says what a system scores when it may spend at most so much, its policy picked on ${task().picked_on === "test" ? "the reported examples, for lack of others" : "held-out examples"}. Dots are its policies, the large mark is the chosen one. The wide grey line is the Pareto frontier of the lines drawn. ${bands()}`], "p"),
     remade(legend), redrawn(paretoFigure), remade(budgetReadout), remade(budgetTable));
 }
 

@@ -1,8 +1,8 @@
 """Score against budget: the staircase a system gives, the area under it, the frontier of many.
 
 A system is a set of policies p, each with a mean cost c_p and a score s_p. One of them is to give all the
-most frequent class, which costs nothing. Whoever may spend b on an example uses the policy that looks best
-among those he can pay:
+class that is most frequent on held-out examples, which costs nothing. Whoever may spend b on an example uses
+the policy that looks best among those he can pay:
 
     pick(b) = argmax over {p : c_p <= b} of v_p,        S(b) = s_pick(b)
 

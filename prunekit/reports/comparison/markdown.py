@@ -41,13 +41,13 @@ def _task(comparison: Comparison, task: ComparedTask) -> list[str]:
         f"is used that is best on the {picked} among those within it, the constant answer (which costs "
         f"nothing and scores {percent_words(task.constant)}) included.\n",
     ]
-    if task.orders:
+    if task.differences:
         parts += [
             markdown_table(*difference_rows(comparison, task)),
             "In points of the score, with the 95 % interval of a paired bootstrap "
             f"({comparison.resamples:,} resamples of the examples{_and_seeds(task)}); real: the interval "
-            f"does not hold 0. With {2 * len(task.orders)} such intervals here, one in twenty is expected to "
-            "miss by chance.\n",
+            f"does not hold 0. With {len(task.differences)} such intervals here, one in twenty is expected "
+            "to miss by chance.\n",
         ]
     return [*parts, "Every exit used alone:\n", markdown_table(*layer_rows(comparison, task))]
 

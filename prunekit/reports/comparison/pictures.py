@@ -18,7 +18,7 @@ def score_flops_svg(comparison: Comparison, tasks: Sequence[str] | None = None) 
 
     A system's line is its mean staircase (``Curve.mean``), its band ``low`` to ``high``, its ring the chosen
     policy; a system with one policy is a point with the spread as a bar. Dashed: the Pareto frontier of all
-    systems' points. Dotted: 95 % of the dense score, 5 % of the dense FLOPs. The y axis begins where the
+    systems' lines. Dotted: 95 % of the dense score, 5 % of the dense FLOPs. The y axis begins where the
     systems' best scores are in sight; what lies below is cut off.
 
     Args:
@@ -123,9 +123,17 @@ def _score_panel(
         parts.append(words(frame.left + 5, y - 6, "95 % of the dense score", "start"))
     drawn = [part for row in task.rows for part in _band(frame, comparison, row)]
     drawn += [part for row in task.rows for part in _line(frame, comparison, task, row)]
-    frontier = sorted({(2 * p.macs, p.score) for row in task.rows for p in row.points if p.frontier})
+    frontier = _steps(*_frontier(task), task.budget)
     drawn.append(f'<path class="best" d="{frame.path(frontier)}"/>')
     return [*parts, *_clip(frame, name, [*guides, *drawn])]
+
+
+def _frontier(task: ComparedTask) -> tuple[list[float], list[float]]:
+    """Budgets and scores of the corners, each once, from the cheapest."""
+    curves = [row.curve for row in task.rows]
+    points = {p for c in curves for p in zip(c.macs, c.mean, c.frontier, strict=True)}
+    corners = sorted((budget, mean) for budget, mean, on in points if on and mean is not None)
+    return [budget for budget, _ in corners], [mean for _, mean in corners]
 
 
 def _steps(xs: Sequence[float], ys: Sequence[float | None], end: float) -> list[Point]:

@@ -45,7 +45,8 @@ class Curve:
         macs: budgets in mean multiply-adds an example, ascending; the same list in every row of a task.
         mean: over seeds; ``None`` below the cheapest exit of any seed (there a system cannot answer).
         low, high: smallest and largest over seeds; of one seed: 95 % bootstrap interval over examples.
-        frontier: nobody's mean is higher at this budget.
+        frontier: this budget and mean are on the Pareto frontier of all the task's mean curves and the
+            constant answer, which is free: none of them is as high for less, or higher for as much.
     """
 
     macs: list[float]
@@ -61,13 +62,11 @@ class PolicyPoint:
 
     Attributes:
         label: e.g. ``entropy 0.3``; ``all layers``.
-        frontier: no point of any system costs no more and scores no less, and is better in one of the two.
     """
 
     label: str
     macs: float
     score: float
-    frontier: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class CurveOrder:
-    """Whether the first system's mean curve lies above the second's.
+    """Whether the first system's mean curve lies above the second's, over the seeds both have.
 
     Compared is at every budget from the cheaper one's first exit to ``ComparedTask.budget``, not on a grid.
 
@@ -165,12 +164,13 @@ class ComparedTask:
         examples: reported; ``median_length`` is theirs in tokens, "short" means shorter.
         seeds: of any system, ascending.
         dense: metric -> score of the dense model, for each seed; ``None`` where none was scored.
-        constant: main score of always answering the most frequent class.
+        constant: main score of always answering the class that is most frequent among the validation
+            examples (among the reported ones, where no run has any).
         budget: up to here areas are taken: the largest cost of all layers among the systems.
         picked_on: where a curve's policies are picked: ``validation``, or ``test`` where a run has no
             validation.
         differences: of the subject against every other system, ``chosen`` and ``area``.
-        orders: the same for the curves.
+        orders: the same for the curves; none where the two systems share no seed.
     """
 
     task: str

@@ -108,11 +108,12 @@ def picked_on(runs: Sequence[SystemRun]) -> PickedOn:
     return "validation"
 
 
-def constant_answer(run: SystemRun) -> Constant:
-    """The most frequent class of the reported examples."""
-    labels = np.asarray(run.test.labels)
-    label = int(np.bincount(labels).argmax())
-    metric = run.report.evaluation.metrics[0]
+def constant_answer(runs: Sequence[SystemRun]) -> Constant:
+    """The most frequent class of the first validation examples that there are; else of the reported ones."""
+    labels = np.asarray(runs[0].test.labels)
+    held_out = next((run.validation.labels for run in runs if run.validation is not None), labels)
+    label = int(np.bincount(np.asarray(held_out)).argmax())
+    metric = runs[0].report.evaluation.metrics[0]
     return Constant(label, score([metric], labels, np.full_like(labels, label))[metric])
 
 

@@ -135,9 +135,9 @@ def difference_rows(comparison: Comparison, task: ComparedTask) -> Table:
                 difference_words(found[name, at]) if (name, at) in found else "no seed in common"
                 for at in ("chosen", "area")
             ),
-            order_words(order, task.budget),
+            order_words(orders[name], task.budget) if name in orders else NONE,
         ]
-        for name, order in orders.items()
+        for name in (row.system for row in task.rows if row.system != comparison.subject)
     ]
     return header, rows
 

@@ -23,7 +23,7 @@ GRID = 120
 
 def compare_task(runs: Sequence[SystemRun], subject: str, resamples: int, seed: int) -> ComparedTask:
     """Rows, differences and curves of one task; ``runs`` are checked, the subject's first."""
-    evaluation, constant, picked = runs[0].report.evaluation, constant_answer(runs[0]), picked_on(runs)
+    evaluation, constant, picked = runs[0].report.evaluation, constant_answer(runs), picked_on(runs)
     systems: dict[str, list[Swept]] = {run.system: [] for run in runs}
     for run in sorted(runs, key=lambda r: r.seed):
         systems[run.system].append(swept(run, picked, constant))
@@ -53,13 +53,17 @@ def compare_task(runs: Sequence[SystemRun], subject: str, resamples: int, seed: 
         constant=constant.score,
         budget=budget,
         picked_on=picked,
-        rows=_with_frontiers(list(rows.values())),
+        rows=_with_frontiers(list(rows.values()), constant.score),
         differences=[
             found
             for name in others
             for found in _differences((rows[subject], rows[name]), resampled, evaluation.metrics[0], seed)
         ],
-        orders=[_order(subject, name, systems, budget) for name in others],
+        orders=[
+            order
+            for name in others
+            if (order := _order((systems[subject], systems[name]), budget)) is not None
+        ],
         note=runs[0].note,
     )
 
@@ -166,19 +170,16 @@ def _points(runs: list[Swept]) -> list[PolicyPoint]:
     return sorted(found.values(), key=lambda p: (p.macs, p.score))
 
 
-def _with_frontiers(rows: list[TaskRow]) -> list[TaskRow]:
-    """The same rows, with who is on the frontier of all of them."""
-    points = [p for row in rows for p in row.points]
-    kept = iter(on_frontier(np.array([p.macs for p in points]), np.array([p.score for p in points])))
+def _with_frontiers(rows: list[TaskRow], constant: float) -> list[TaskRow]:
+    """The same rows, with where their curves are on the frontier of all curves and the constant answer."""
     means = np.array([[-np.inf if v is None else v for v in row.curve.mean] for row in rows])
-    best = (means == means.max(axis=0)) & np.isfinite(means)
+    budgets = np.broadcast_to(rows[0].curve.macs, means.shape)
+    # Where a system cannot answer yet it is below the constant answer, which comes first.
+    scores = np.append(round(constant, 6), means)  # rounded as they are
+    kept = on_frontier(np.append(0.0, budgets), scores)[1:].reshape(means.shape)
     return [
-        replace(
-            row,
-            points=[replace(p, frontier=bool(next(kept))) for p in row.points],
-            curve=replace(row.curve, frontier=best[i].tolist()),
-        )
-        for i, row in enumerate(rows)
+        replace(row, curve=replace(row.curve, frontier=own.tolist()))
+        for row, own in zip(rows, kept, strict=True)
     ]
 
 
@@ -207,7 +208,12 @@ def _differences(
     return found
 
 
-def _order(first: str, second: str, systems: dict[str, list[Swept]], budget: float) -> CurveOrder:
-    one, other = ([r.sweep for r in systems[name]] for name in (first, second))
+def _order(systems: tuple[list[Swept], list[Swept]], budget: float) -> CurveOrder | None:
+    """Over the seeds both have; none where they share no seed."""
+    first, second = systems
+    shared = {r.run.seed for r in first} & {r.run.seed for r in second}
+    if not shared:
+        return None
+    one, other = ([r.sweep for r in own if r.run.seed in shared] for own in systems)
     below, above = where_below(one, other, budget)
-    return CurveOrder(first, second, not below and above > 0, below, above)
+    return CurveOrder(first[0].run.system, second[0].run.system, not below and above > 0, below, above)

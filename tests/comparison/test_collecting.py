@@ -1,0 +1,85 @@
+"""What a comparison of given runs says of them, and when it is written again."""
+
+from dataclasses import replace
+
+from prunekit.comparison import write_comparison
+from prunekit.comparison.collecting import collect
+from prunekit.reports import read_report
+
+
+def changed(one, **sections):
+    """The run, as if its recipe's sections were otherwise."""
+    told = {name: getattr(one.recipe, name).model_copy(update=update) for name, update in sections.items()}
+    return replace(one, recipe=one.recipe.model_copy(update=told))
+
+
+def first_two(whole):
+    """The subject's and the hotter's run with the first seed."""
+    subject, hotter = (
+        next(one for one in whole[1] if (one.run.system, one.run.seed) == (name, 7))
+        for name in ("subject", "hotter")
+    )
+    return subject, hotter
+
+
+def otherwise(runs):
+    return [note for note in collect(runs)[1].notes if "not all else is alike" in note]
+
+
+def test_systems_of_one_recipe_have_all_else_alike(whole):
+    assert otherwise(whole[1]) == []
+    (note,) = (n for n in collect(whole[1])[1].notes if "set beforehand" in n)
+    assert note.startswith("subject, Hot: one setting tried")
+
+
+def test_other_data_or_training_is_said(whole):
+    subject, hotter = first_two(whole)
+    other = changed(
+        hotter,
+        training={"max_length": 9, "eval_batch_size": 3},
+        data={"validation_size": 11},
+        model={"name": "builtin:tiny"},
+    )
+    (note,) = otherwise([subject, other])
+    before = subject.recipe
+    assert note.startswith("On reviews not all else is alike. Hot, set against subject: model.name ")
+    for words in (
+        f"training.max_length 9 instead of {before.training.max_length}",
+        "data.validation_size 11 instead of ",
+        '"builtin:tiny" instead of "builtin:small-encoder"',
+    ):
+        assert words in note
+    assert "eval_batch_size" not in note and "assistant" not in note
+    assert "data.seed 5 instead of 7" in otherwise([subject, changed(hotter, data={"seed": 5})])[0]
+    # Every difference once, with the systems it is that of.
+    third = replace(other, run=replace(other.run, system="third", label="Third"))
+    assert "Hot, Third, set against subject" in otherwise([subject, other, third])[0]
+
+
+def test_another_number_of_examples_is_said(whole, monkeypatch):
+    subject, hotter = first_two(whole)
+    reports = {one.folder / "report": read_report(one.folder / "report") for one in (subject, hotter)}
+    there = hotter.folder / "report"
+    reports[there] = replace(reports[there], task_note="20000 training examples")
+    monkeypatch.setattr("prunekit.reports.read_report", reports.__getitem__)
+    (note,) = otherwise([subject, hotter])
+    assert "20000 training examples instead of 100 training" in note
+
+
+def test_written_again_for_another_subject_or_order(whole, tmp_path):
+    subject, hotter = first_two(whole)
+
+    def written(*runs):
+        write_comparison(runs, tmp_path)
+        report = read_report(tmp_path)
+        made = (tmp_path / "report.json").stat().st_mtime_ns
+        return report.name, [s.name for s in report.comparison.systems], made
+
+    one = written(subject, hotter)
+    assert one[:2] == ("subject", ["subject", "hotter"])
+    assert written(subject, hotter) == one
+    other = written(hotter, subject)
+    assert other[:2] == ("hotter", ["hotter", "subject"]) and other[2] != one[2]
+    assert written(hotter, subject) == other
+    renamed = replace(hotter, run=replace(hotter.run, label="Hotter"))
+    assert written(renamed, subject)[2] != other[2]
