@@ -34,7 +34,7 @@ from .recipes.source import parse
 _DONE = "done.json"
 _DESCRIPTION = {"recipe.yaml", "run.json"}
 # What names and describes a run does not decide its result, and neither does what it is compared with.
-_FREE_KEYS = ("name", "description", "output", "compare")
+_FREE_KEYS = ("name", "description", "output", "compare", "shares")
 _MOST_DIFFERENCES = 12
 
 

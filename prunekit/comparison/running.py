@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from .. import console
 from ..errors import RunError
 from ..files import write_json
-from ..planning import located, plan
+from ..planning import Plan, located, plan
 from ..recipes import ComparedRun, Recipe, naming_system
 from ..runs import Run, is_done
 from ..stages import run_recipe
@@ -35,30 +36,48 @@ def check(runs: Sequence[ComparedRun]) -> None:
     """
     first = {(run.system, run.task): run.seed for run in reversed(runs)}
     several = len({run.task for run in runs}) > 1
+    lacking = {run.task for run in runs if not is_done(run.folder)}
+    subject: dict[str, float] = {}
     for run in runs:
         # Seeds differ in nothing that a plan looks at.
-        if is_done(run.folder) or run.seed != first[run.system, run.task]:
+        if run.task not in lacking or run.seed != first[run.system, run.task]:
             continue
-        for candidate in run.candidates:
-            if run.subject:
-                plan(candidate.recipe)
-            else:
-                with naming_system(run.system, run.task if several else None):
-                    plan(candidate.recipe)
+        if run.subject:
+            subject[run.task] = epochs_of(plan(run.candidates[0].recipe))
+        elif not is_done(run.folder):
+            with naming_system(run.system, run.task if several else None):
+                epochs = [epochs_of(plan(candidate.recipe)) for candidate in run.candidates]
+            _warn_of_unequal_effort(run, epochs[0], subject[run.task])
 
 
-def train(own: Run, runs: Sequence[ComparedRun]) -> list[Finished]:
+def _warn_of_unequal_effort(run: ComparedRun, epochs: float, subject: float) -> None:
+    if not math.isclose(epochs, subject):
+        logger.warning(
+            "%s is trained for %g epochs in all, what it is set against for %g: not the same effort",
+            run.place,
+            epochs,
+            subject,
+        )
+
+
+def epochs_of(planned: Plan) -> float:
+    """Passes over the training examples that a run's stages make in all."""
+    return sum(work.epochs * work.times for stage in planned.stages for work in stage.works)
+
+
+def train(own: Run, runs: Sequence[ComparedRun], others: Iterable[ComparedRun] = ()) -> list[Finished]:
     """Train what is not trained yet, one run after another.
 
     Args:
         own: the run of the recipe that asks for the comparison, held by the caller.
         runs: as :func:`~prunekit.recipes.expand` gives them.
+        others: runs of other recipes, whose stages may be taken over too.
 
     Raises:
         PrunekitError: of a stage, or a run that is there and was made with other settings. What was done
             before it stays.
     """
-    pool = Pool(recipe for run in runs for recipe in _recipes(run))
+    pool = Pool(recipe for run in [*runs, *others] for recipe in _recipes(run))
     work = _Work(own, pool, [(r.output, r.name) for run in runs for r in _recipes_to_train(run)])
     chosen: dict[tuple[str, str], int] = {}
     done = []

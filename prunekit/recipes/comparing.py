@@ -6,13 +6,14 @@ import re
 from pathlib import PurePath
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 # Names become folders.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 # A task says what is trained on, not what the run is called or compared with.
-_NOT_A_TASKS = ("name", "description", "output", "extends", "compare", "stages", "seed")
+_NOT_A_TASKS = ("name", "description", "output", "extends", "compare", "stages", "shares", "seed")
 _NOT_A_SYSTEMS = ("name", "description", "output", "compare", "seed", "data")
+_NOT_TRIED = (*_NOT_A_SYSTEMS, "model", "training", "extends", "stages", "shares", "label", "grid")
 
 
 class _WithSettings(BaseModel):
@@ -32,10 +33,11 @@ class SystemConfig(_WithSettings):
     extends: str | None = Field(
         None, description="a shipped recipe or a file beside this one; default: this very recipe"
     )
-    shares: list[str] = Field(
-        default_factory=list,
-        description="dotted keys that it takes from the comparing recipe too, e.g. [slenderize.heads]; all "
-        "share model, data, training, seed, what exits read and where they are, and the dense original",
+    shares: list[str | dict[str, Any]] | None = Field(
+        None,
+        description="stages and settings that it takes from the comparing recipe too, e.g. "
+        "[slenderize.heads, {joint.epochs: assistant.epochs}]; default: what the "
+        "recipe that it extends says in its own shares",
     )
     label: str | None = Field(None, description="what tables and figures call it; default: its name")
     grid: dict[str, list[Any]] = Field(
@@ -43,12 +45,6 @@ class SystemConfig(_WithSettings):
         description="dotted keys with the values to try: all combinations are trained with the first seed, "
         "and the one with the best validation score is kept, e.g. {finetune.learning_rate: [3e-5, 1e-4]}",
     )
-
-    @model_validator(mode="after")
-    def _shares_with_another(self) -> SystemConfig:
-        if self.shares and self.extends is None:
-            raise ValueError("shares has no meaning without extends: it is this very recipe")
-        return self
 
     @field_validator("grid")
     @classmethod
@@ -58,6 +54,8 @@ class SystemConfig(_WithSettings):
                 raise ValueError(f"grid: {key} has no values to try")
             if not all(part and part == part.strip() for part in key.split(".")):
                 raise ValueError(f"grid: {key!r} is not the dotted key of a setting")
+            if key.split(".")[0] in _NOT_TRIED:
+                raise ValueError(f"grid: {key} is shared by all that is compared, and cannot be tried")
         return grid
 
 

@@ -19,6 +19,7 @@ from .comparing import SystemConfig
 from .loading import read_base
 from .overrides import merge, set_key
 from .schema import Recipe
+from .shares import put, take
 from .source import Location, Source
 from .tasks import place_of, rerooted, task_source
 from .validation import validate
@@ -128,10 +129,26 @@ def _candidates(
         for key, value in settings.items():
             source = set_key(source, key, value, Location(f"{at}: grid: {key}"))
         one = validate(source, recipe._origin)
+        _refuse_own_dense_model(one, settings, at)
         tried = len(_combinations(system.grid)) > 1
         trial = _trial(source, one, home, f"{stem}-{number}") if tried and seed == first else None
         candidates.append(Candidate(settings, one, trial))
     return candidates
+
+
+def _refuse_own_dense_model(recipe: Recipe, settings: dict[str, Any], at: Location) -> None:
+    """The dense model is the teacher of all and what all are set against: it is not one system's to tune."""
+    for key in settings:
+        stage = key.partition(".")[0]
+        if stage not in recipe.stages or recipe.uses(stage) != "finetune":
+            continue
+        config = recipe.config(stage)
+        if getattr(config, "start", None) == "backbone" and getattr(config, "exits", None) == "last":
+            raise RecipeError(
+                f"{at}: grid: {key}: the dense model of {stage} is shared by all that is compared, and "
+                "cannot be tried",
+                f"try stages behind it; set {key} in the recipe that compares",
+            )
 
 
 def _combinations(grid: dict[str, list[Any]]) -> list[dict[str, Any]]:
@@ -151,18 +168,23 @@ def _trial(source: Source, recipe: Recipe, home: Path, name: str) -> Recipe:
 def _system_source(recipe: Recipe, name: str, system: SystemConfig, task: str) -> Source:
     """A system's recipe for a task, but for what differs from run to run."""
     shared = task_source(recipe, task)
-    own = Source(system.settings, rerooted(recipe._marks, ("compare", "systems", name)))
+    comparing = validate(Source(copy.deepcopy(shared.data), dict(shared.marks)), recipe._origin)
+    base = shared if system.extends is None else read_base(system.extends)
+    inherited = base.data.pop("shares", None) or []
+    if system.extends is not None:
+        _share(base, comparing)
+        if system.shares is None:
+            places = [place_of(base.marks, "shares", str(index)) for index in range(len(inherited))]
+            take(base, comparing, inherited, places, strict=False)
+    path = ("compare", "systems", name, "shares")
+    places = [place_of(recipe._marks, *path, str(index)) for index in range(len(system.shares or []))]
+    take(base, comparing, system.shares or [], places, strict=True)
+    own = Source(system.settings, rerooted(recipe._marks, path[:3]))
     if system.extends is None:
-        merged = merge(shared, own)
+        merged = merge(base, own)
         for key in set(recipe.stages) - set(merged.data["stages"]) - set(own.data):
             del merged.data[key]  # of a stage that this system leaves out
         return merged
-    base = read_base(system.extends)
-    comparing = validate(Source(copy.deepcopy(shared.data), dict(shared.marks)), recipe._origin)
-    _share(base, comparing)
-    for key in system.shares:
-        at = place_of(recipe._marks, "compare", "systems", name, "shares")
-        _put(base, comparing, tuple(key.split(".")), _value(comparing, key, at))
     assert recipe.compare is not None
     settings = recipe.compare.tasks[task].settings if recipe.compare.tasks else {}
     stages = base.data.get("stages") or []
@@ -176,57 +198,39 @@ def _share(base: Source, recipe: Recipe) -> None:
     """Lay over a system's recipe what all that is compared has in common."""
     shared, stages = recipe.resolved(), base.data.get("stages") or []
     for key in SHARED:
-        _put(base, recipe, (key,), shared[key])
+        put(base, recipe, (key,), shared[key])
     layers = (base.data.get("exits") or {}).get("layers")
     for key in _SHARED_OF_EXITS:
         if key != "layers" or layers is None:
-            _put(base, recipe, ("exits", key), shared["exits"][key])
+            put(base, recipe, ("exits", key), shared["exits"][key])
     if "evaluate" in stages and "evaluate" in shared:
         for key in _SHARED_OF_EVALUATE:
-            _put(base, recipe, ("evaluate", key), shared["evaluate"][key])
+            put(base, recipe, ("evaluate", key), shared["evaluate"][key])
     if "finetune" in stages and "finetune" in shared:
         _share_finetune(base, recipe, shared)
 
 
 def _share_finetune(base: Source, recipe: Recipe, shared: dict[str, Any]) -> None:
     """The same dense original for all; of one that trains its exits there, the same effort."""
-    one, other = shared["finetune"], base.data.get("finetune") or {}
+    one, other, exits = shared["finetune"], base.data.get("finetune") or {}, shared["exits"]
     if "recipe" in (one["exits"], other.get("exits")):
         for key in _SHARED_OF_JOINT_FINETUNE:
-            _put(base, recipe, ("finetune", key), one[key])
+            put(base, recipe, ("finetune", key), one[key])
         return
-    exits = shared["exits"]
     made = {**one, "head": one["head"] or exits["head"], "reads": one["reads"] or exits["reads"]}
-    if "pooled" in (other.get("head"), (base.data.get("exits") or {}).get("head")):
-        # It makes its exits like the one of the dense model, as DeeBERT does.
-        made["head"] = "pooled"
-    _put(base, recipe, ("finetune",), made)
+    head = other.get("head")
+    if head is None and _exits_are_made_like_the_dense_models(base):
+        head = (base.data.get("exits") or {}).get("head")
+    if head == "pooled":
+        made["head"] = head
+    put(base, recipe, ("finetune",), made)
 
 
-def _value(recipe: Recipe, key: str, at: Location) -> Any:
-    """The value of a dotted key of the comparing recipe."""
-    value: Any = recipe.resolved()
-    for part in key.split("."):
-        if not isinstance(value, dict) or part not in value:
-            raise RecipeError(
-                f"{at}: shares: the recipe that compares has no {key}",
-                "name keys of stages that both have, e.g. slenderize.heads",
-            )
-        value = value[part]
-    return value
-
-
-def _put(base: Source, recipe: Recipe, path: tuple[str, ...], value: Any) -> None:
-    """Set a value whole, with the places that its keys have in ``recipe``."""
-    data = base.data
-    for part in path[:-1]:
-        if not isinstance(data.get(part), dict):
-            data[part] = {}
-        data = data[part]
-    data[path[-1]] = copy.deepcopy(value)
-    for mark in [mark for mark in base.marks if mark[: len(path)] == path]:
-        del base.marks[mark]
-    base.marks.update({m: at for m, at in recipe._marks.items() if m[: len(path)] == path})
+def _exits_are_made_like_the_dense_models(base: Source) -> bool:
+    """Whether the other exits are added to the dense model while its own stays as it is, as DeeBERT's."""
+    stages = base.data["stages"]
+    after = stages[stages.index("finetune") + 1 :][:1]
+    return any((base.data.get(key) or {}).get("uses", key) == "train_exits" for key in after)
 
 
 def _joined(*parts: str) -> str:

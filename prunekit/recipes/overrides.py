@@ -9,6 +9,8 @@ from typing import Any
 from ..errors import RecipeError
 from .source import Location, Path, Source, parse_value
 
+COMMAND_LINE = "command line: "
+
 
 def merge(base: Source, over: Source) -> Source:
     """``over`` on top of ``base``.
@@ -57,7 +59,7 @@ def apply_overrides(source: Source, overrides: Sequence[str]) -> Source:
     """
     for override in overrides:
         key, equals, text = override.partition("=")
-        place = Location(f"command line: {key}")
+        place = Location(f"{COMMAND_LINE}{key}")
         path = tuple(key.split("."))
         if not equals or not all(part and part == part.strip() for part in path):
             raise RecipeError(

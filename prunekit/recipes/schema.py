@@ -39,6 +39,11 @@ class Recipe(BaseModel):
     exits: ExitsConfig = Field(default_factory=ExitsConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     stages: list[str] = Field(min_length=1, description="the stages, in the order they run")
+    shares: list[str | dict[str, Any]] = Field(
+        default_factory=list,
+        description="what this recipe takes from another that is compared with it, so that both have the "
+        "same sizes and epochs: [shares](compare.md#fair-by-construction)",
+    )
     compare: CompareConfig | None = Field(None, description="what the model is compared with")
 
     _uses: dict[str, str] = PrivateAttr(default_factory=dict)

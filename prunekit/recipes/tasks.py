@@ -6,7 +6,8 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .overrides import merge
+from ..errors import RecipeError
+from .overrides import COMMAND_LINE, merge
 from .schema import Recipe
 from .source import Location, Path, Source
 from .validation import validate
@@ -16,19 +17,40 @@ _SEEDS = ("compare", "seeds")
 
 
 def with_first_task(source: Source) -> Source:
-    """A recipe with the settings of its comparison's first task and seed: its own run is made with them."""
+    """A recipe with the settings of its comparison's first task and seed: its own run is made with them.
+
+    Raises:
+        RecipeError: the command line set one of them to something else, which would be lost.
+    """
     compare = source.data.get("compare")
     if not isinstance(compare, dict):
         return source
     seeds, tasks = compare.get("seeds"), compare.get("tasks")
     if isinstance(seeds, list) and seeds:
+        _refuse_lost(source, {"seed": seeds[0]}, "compare.seeds", "compare.seeds=[{}]")
         source = merge(source, Source({"seed": seeds[0]}, {("seed",): place_of(source.marks, *_SEEDS, "0")}))
     if isinstance(tasks, dict) and tasks:
         name, settings = next(iter(tasks.items()))
         if isinstance(settings, dict):
             own = {key: value for key, value in settings.items() if key != "otherwise"}
+            _refuse_lost(source, own, f"compare.tasks.{name}", f"compare.tasks.{name}.{{key}}={{}}")
             source = merge(source, Source(own, rerooted(source.marks, (*_TASKS, name))))
     return source
+
+
+def _refuse_lost(source: Source, settings: Mapping[str, Any], by: str, mend: str) -> None:
+    """Refuse an override that ``settings``, which lie over it, would silently replace by another value."""
+    for path in leaves(settings):
+        own, value = _value_at(source.data, path)
+        over = _value_at(settings, path)[1]
+        at = source.marks.get(path)
+        if own != path or value == over or at is None or not at.source.startswith(COMMAND_LINE):
+            continue
+        key = ".".join(path)
+        raise RecipeError(
+            f"{at.source}={value!r} has no effect: {by} sets {over!r}",
+            f"set {mend.format(value, key=key)}, or compare=null to compare with nothing",
+        )
 
 
 def complete_tasks(recipe: Recipe, before: Source, origin: str) -> None:

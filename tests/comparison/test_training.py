@@ -16,6 +16,7 @@ import torch
 from comparing import COMPARE, apply, recipe_of, weights
 
 from prunekit import comparison
+from prunekit.commands.compare import compare_sources
 from prunekit.comparison import prefix_digests, sharing
 from prunekit.errors import RecipeError, RunError
 from prunekit.recipes import expand, load_recipe
@@ -179,6 +180,29 @@ def test_shared_stages_are_trained_once_and_a_system_added_later_trains_only_its
     ) as caught:
         apply(tmp_path, changed)
     assert "another name in compare.systems" in caught.value.mend
+
+
+def test_recipes_that_are_compared_train_what_they_share_once(tmp_path, trained):
+    names = []
+    for number in (1, 2):
+        recipe = recipe_of(tmp_path, None, name=f"mine{'ab'[number - 1]}", assistant={"temperature": number})
+        file = tmp_path / f"{recipe.name}.yaml"
+        file.write_text(recipe.to_yaml())
+        names.append(str(file))
+    compare_sources(names, output=tmp_path / "both")
+    assert trained == [
+        ("minea", "finetune"), ("minea", "assistant"), ("minea", "evaluate"),
+        ("mineb", "assistant"), ("mineb", "evaluate"),
+    ]  # fmt: skip
+    same_weights(*(tmp_path / name / "stages" / "1-finetune" for name in ("minea", "mineb")))
+
+
+def test_unequal_effort_is_told(tmp_path, caplog):
+    systems = {"longer": {"assistant": {"epochs": 3}}, "same": {"assistant": {"temperature": 2}}}
+    comparison.check(expand(recipe_of(tmp_path, {"systems": systems})))
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        "longer is trained for 4 epochs in all, what it is set against for 2: not the same effort"
+    ]
 
 
 def test_a_task_added_later_leaves_all_as_it_is(tmp_path, trained):

@@ -7,8 +7,9 @@ import json
 import pytest
 
 from prunekit.checkpoints import load
+from prunekit.errors import RecipeError
 from prunekit.planning import plan
-from prunekit.recipes import load_recipe
+from prunekit.recipes import expand, load_recipe
 from prunekit.reports import read_report
 from prunekit.runs import Run
 from prunekit.stages import run_recipe
@@ -31,13 +32,92 @@ TINY_OF = {
 }
 
 
+def epochs_of(recipe):
+    return sum(work.epochs * work.times for stage in plan(recipe).stages for work in stage.works)
+
+
 def epochs(name):
-    return sum(work.epochs * work.times for stage in plan(load_recipe(name)).stages for work in stage.works)
+    return epochs_of(load_recipe(name))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_baseline_trains_for_as_many_epochs_as_the_method(name):
     assert epochs(name) == epochs("costeff") == 27.5
+
+
+SIX_HEADS = [
+    "model={name: builtin:small-encoder, config: {num_hidden_layers: 3, hidden_size: 24, "
+    "num_attention_heads: 6, intermediate_size: 128}}",
+    "data.task=reviews",
+    "slenderize.neurons=16",
+    "slenderize.rank=8",
+]
+OTHERWISE = [
+    [],
+    ["assistant.epochs=4", "finetune.epochs=4", "recover.epochs=5", "recover.features_epochs=12"],
+    ["assistant.epochs=6", "assistant.features_first_epochs=1", "slenderize.steps=20"],
+    ["slenderize.scheduler=cubic", "slenderize.interval_epochs=0.6", "slenderize.heads=3"],
+]
+
+
+@pytest.mark.parametrize("overrides", OTHERWISE, ids=" ".join)
+@pytest.mark.parametrize("name", ["costeff", "compare-8x-minilm"])
+def test_a_comparison_is_of_equal_training_length_whatever_is_changed(name, overrides):
+    systems = "compare.systems.berxit={extends: berxit-slender}"
+    sizes = SIX_HEADS if name == "compare-8x-minilm" else []
+    runs = expand(load_recipe(name, [*sizes, *overrides, systems]))
+    recipes = {run.system: run.candidates[0].recipe for run in runs}
+    own, *others = (epochs_of(recipe) for recipe in recipes.values())
+    assert others == pytest.approx([own] * 3)
+    one = recipes.pop(name)
+    for recipe in recipes.values():
+        theirs, ours = recipe.config("slenderize"), one.config("slenderize")
+        assert (theirs.scorer, theirs.teacher) == ("taylor", "original")
+        for key in set(type(ours).model_fields) - {"scorer", "teacher"}:
+            assert getattr(theirs, key) == getattr(ours, key), key
+
+
+@pytest.mark.parametrize(
+    "overrides", [[], ["assistant.epochs=6", "recover.epochs=5", "recover.features_epochs=9"]]
+)
+def test_ablations_train_for_as_many_epochs_whatever_is_changed(overrides):
+    runs = expand(load_recipe("ablations", overrides))
+    own, *others = (epochs_of(run.candidates[0].recipe) for run in runs)
+    assert others == pytest.approx([own] * len(others)) and len(others) > 8
+
+
+@pytest.mark.parametrize("name", ["deebert", "deebert-slender", "pabee", "elasticbert", "tinybert"])
+def test_a_baseline_stands_on_the_dense_model_of_the_comparison(name):
+    runs = expand(load_recipe("costeff", ["finetune.epochs=3", f"compare={{systems: [{name}]}}"]))
+    made = []
+    for run in runs:
+        recipe = run.candidates[0].recipe
+        made.append(recipe.stage_class("finetune")(recipe.config("finetune")).inputs(recipe, "finetune"))
+    assert made[0] == made[1]
+    if name == "deebert":
+        other = runs[1].candidates[0].recipe
+        assert (other.config("stage_one").epochs, other.config("stage_one").head) == (8, "pooled")
+
+
+@pytest.mark.parametrize(("stages", "head"), [("train_exits", "pooled"), ("joint", "linear")])
+def test_exits_on_the_dense_model_itself_are_made_like_its_own(tmp_path, stages, head):
+    (tmp_path / "one.yaml").write_text(
+        f"model: {{}}\nexits: {{head: pooled}}\nstages: [finetune, {stages}, evaluate]\n"
+        "joint: {uses: finetune, exits: recipe}\n"
+    )
+    recipe = load_recipe("costeff", [f"compare={{systems: [{tmp_path}/one.yaml]}}"])
+    one = expand(recipe)[1].candidates[0].recipe
+    assert (one.config("finetune").head, one.exits.head) == (head, "pooled")
+
+
+def test_the_shared_dense_model_is_not_tuned_by_one_system():
+    grid = "compare.systems.pabee.grid={finetune.learning_rate: [1e-4, 5e-4]}"
+    with pytest.raises(
+        RecipeError, match=r"grid: finetune.learning_rate: the dense model .* \(system pabee\)"
+    ):
+        expand(load_recipe("costeff", [grid]))
+    grid = "compare.systems.pabee.grid={joint.learning_rate: [1e-4, 5e-4]}"
+    assert len(expand(load_recipe("costeff", [grid]))[2].candidates) == 2
 
 
 @pytest.mark.parametrize(

@@ -95,8 +95,67 @@ def test_shares_takes_more_from_the_comparing_recipe(write):
     name = write("  systems:\n    one: {extends: other.yaml, shares: [slim.heads, warm.epochs]}\n")
     one = the(runs_of(name, "slim.heads=6")["one"])
     assert (one.config("slim").heads, one.config("warm").epochs, one.config("slim").layers) == (6, 3, [2])
-    with pytest.raises(RecipeError, match=r"mine.yaml:4:32: shares: .* has no slim.tails \(system one\)"):
+    with pytest.raises(RecipeError, match=r"mine.yaml:4:41: shares: .* has no slim.tails \(system one\)"):
         runs_of(write("  systems:\n    one: {extends: other.yaml, shares: [slim.tails]}\n"))
+
+
+def test_shares_takes_a_whole_stage_all_but_some_or_sums(write, folder):
+    name = write(
+        "  systems:\n"
+        "    one: {extends: other.yaml, shares: [slim: {but: [layers]}, warm.epochs: {warm.epochs: 2, slim.heads: 0.5}]}\n"
+        "    two: {extends: other.yaml, shares: [slim], warm: {epochs: 1}}\n"
+        "    self: {shares: [warm.epochs: slim.heads], slim: {heads: 1}}\n"
+    )
+    runs = runs_of(name, "slim.heads=6", "slim.scorer=magnitude")
+    told = {
+        place: (
+            r.config("slim").heads,
+            r.config("slim").layers,
+            r.config("slim").scorer,
+            r.config("warm").epochs,
+        )
+        for place, r in ((place, the(run)) for place, run in runs.items())
+    }
+    assert told == {
+        "mine": (6, [1, 2], "magnitude", 3),
+        "one": (6, [2], "magnitude", 2 * 3 + 0.5 * 6),
+        "two": (6, [1, 2], "magnitude", 1),
+        # Without extends, of the recipe's own settings, not the system's.
+        "self": (1, [1, 2], "magnitude", 6),
+    }  # fmt: skip
+
+
+def test_a_recipe_says_itself_what_it_shares_and_a_system_may_say_otherwise(write, folder):
+    name = write("  systems: {a: {extends: heir.yaml}, b: {extends: heir.yaml, shares: []}}\n")
+    (folder / "own.yaml").write_text(OTHER + "shares: [slim.heads, joint.epochs: assistant.epochs]\n")
+    (folder / "heir.yaml").write_text("extends: own.yaml\n")
+    runs = runs_of(name, "slim.heads=6")
+    # What the recipe shares of a stage that is not there is passed over.
+    assert [the(runs[place]).config("slim").heads for place in "ab"] == [6, 3]
+    assert the(runs["a"]).shares == []
+
+
+LOST = [
+    ("  seeds: [1, 2]\n", "seed=7", "seed=7 has no effect: compare.seeds sets 1", "compare.seeds=[7]"),
+    (
+        "  tasks: {t: {warm: {epochs: 1}}}\n",
+        "warm.epochs=2",
+        "warm.epochs=2 has no effect: compare.tasks.t sets 1",
+        "set compare.tasks.t.warm.epochs=2",
+    ),
+]
+
+
+@pytest.mark.parametrize(("compare", "override", "message", "mend"), LOST)
+def test_an_override_that_would_be_lost_is_refused(write, compare, override, message, mend):
+    name = write(compare)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(name, [override])
+    assert caught.value.message == f"command line: {message}" and mend in caught.value.mend
+    # The same value, and what the mend says, are taken.
+    load_recipe(name, [override.replace("7", "1").replace("2", "1")])
+    recipe = load_recipe(name, [caught.value.mend.removeprefix("set ").partition(", or ")[0]])
+    assert recipe.seed == 7 or recipe.config("warm").epochs == 2
 
 
 def test_a_list_of_systems_names_shipped_recipes_and_files(write):
@@ -208,7 +267,16 @@ WRONG = [
     ("  systems: {mine: {slim: {heads: 1}}}\n", r"mine.yaml:3:13: .*'mine' is the name of the recipe", "--name"),
     ("  systems: {a/b: {}}\n", r"mine.yaml:3:3: compare.systems: 'a/b' cannot name a folder", None),
     ("  systems: {few: {data: {train_size: 9}}}\n", r"few: data is shared by all", None),
-    ("  systems: {few: {shares: [slim.heads]}}\n", r"mine.yaml:3:13: .*shares has no meaning without", None),
+    ("  systems: {few: {shares: [slim.tails]}}\n", r"mine.yaml:3:28: shares: .* has no slim.tails", None),
+    ("  systems: {few: {shares: [slym]}}\n", r"mine.yaml:3:28: shares: the recipe that compares has no stage slym", None),
+    ("  systems: {few: {shares: [slim: {but: [haeds]}]}}\n", r"mine.yaml:3:28: shares: slim has no haeds", "heads"),
+    ("  systems: {few: {shares: [slim: warm]}}\n", r"3:28: shares: slim is a whole stage", "{but: "),
+    ("  systems: {few: {shares: [slim.heads: 3]}}\n", r"3:28: shares: slim.heads: expected a setting .* found 3", "{assistant.epochs: 0.5}"),
+    ("  systems: {few: {shares: [slim.haeds: warm.epochs]}}\n", r"3:28: slim.haeds: unknown key", "heads"),
+    ("  systems: {few: {shares: [slim.heads: {warm.mode: 1}]}}\n", r"3:28: shares: warm.mode is 'first', expected a number", None),
+    ("  systems: {few: {shares: [5]}}\n", r"mine.yaml:3:28: compare.systems.few.shares.0", None),
+    ("  systems: {few: {grid: {data.train_size: [9, 20]}}}\n", r"grid: data.train_size is shared by all", None),
+    ("  systems: {few: {grid: {training.batch_size: [9]}}}\n", r"grid: training.batch_size is shared by all", None),
     ("  systems: [deebert, other.yaml, deebert]\n", r"'deebert' is there twice", None),
     ("  systems: {few: {grid: {slim.heads: []}}}\n", r"grid: slim.heads has no values", None),
     ("  systems: {few: {grid: {slim.haeds: [1, 2]}}}\n", r"mine.yaml:3:19: grid: slim.haeds: unknown key", "heads"),
