@@ -28,7 +28,7 @@ from .reviews_clauses import Writer
 from .reviews_grammar import KINDS
 
 LABEL_NAMES = ("negative", "positive")
-SIZES = {"train": 12_000, "validation": 1_500, "test": 2_000}
+SIZES = {"train": 9_000, "validation": 1_500, "test": 2_000}
 
 # share of each kind, in twentieths
 _SHARES = {"single": 8, "negation": 4, "contrast": 3, "concession": 2, "distractor": 3}
