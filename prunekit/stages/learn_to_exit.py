@@ -127,7 +127,7 @@ def fit_certainty(layer: ExitCertainty, read: Tensor, right: Tensor, penalty: fl
         optimizer.zero_grad()
         value = certainty_loss(layer(read), right) + penalty * layer.linear.weight.square().sum()
         if not bool(torch.isfinite(value)):
-            raise ValueError(f"the certainty's loss is {float(value)}")
+            raise ValueError(f"the certainty's loss is {value.item()}")
         value.backward()
         return value
 
