@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import console
 from ..errors import DataError, PrunekitError, RecipeError
-from .predict import device, load_classifier
+from .predict import device, load_classifier, most_tokens
 from .sources import is_run, model_folder
 
 if TYPE_CHECKING:
@@ -127,7 +127,6 @@ def _of_file(
     data: Path,
     config: CalibrateConfig,
 ) -> _Examples:
-    from ..architectures import longest_input
     from ..calibration import check_examples
     from ..data import collator, encode_examples, load_examples
     from ..recipes import load_recipe
@@ -139,8 +138,7 @@ def _of_file(
     examples = load_examples(str(data), "--data", labels, None if recipe is None else recipe.data)
     # What no file of this size can show is said before anything is computed.
     check_examples(len(examples), config.max_drop, config.confidence)
-    longest = min(tokenizer.model_max_length, longest_input(model) or tokenizer.model_max_length)
-    length = longest if recipe is None else recipe.training.max_length
+    length = most_tokens(model, tokenizer) if recipe is None else recipe.training.max_length
     encoded, lengths, _ = encode_examples(examples, str(data), tokenizer, length)
     # transformers wraps `to` such that type checkers lose its arguments.
     model.to(device())  # type: ignore[arg-type]

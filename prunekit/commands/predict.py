@@ -109,6 +109,14 @@ def load_classifier(
     return model, tokenizer
 
 
+def most_tokens(model: MultiExitForSequenceClassification, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The longest input that model and tokenizer both take, special tokens included."""
+    from ..architectures import longest_input
+
+    limit: int = tokenizer.model_max_length
+    return min(limit, longest_input(model) or limit)
+
+
 def device() -> torch.device:
     """Where models run."""
     from accelerate import PartialState
@@ -142,9 +150,7 @@ def predictions(
     """
     import torch
 
-    from ..architectures import longest_input
-
-    limit = min(tokenizer.model_max_length, longest_input(model) or tokenizer.model_max_length)
+    limit = most_tokens(model, tokenizer)
     names: Any = model.config.id2label
     waiting = iter(texts)
     strange: list[str] = []

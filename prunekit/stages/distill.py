@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import Field, model_validator
 
 from . import register
-from .base import Stage, StageConfig, StageContext
+from .base import StageConfig, StageContext
+from .distillation import CacheChoice, DistillationStage, StudentDropout
 
 if TYPE_CHECKING:
     from ..planning import Plan, Work
-    from ..recipes import Recipe
 
 _LOSSES = ("embeddings", "hidden", "attention", "cosine", "predictions", "ground_truth")
 
@@ -46,17 +46,8 @@ class DistillConfig(StageConfig):
     )
     epochs: float = Field(3.0, gt=0, description="passes over the training examples")
     learning_rate: float = Field(3e-5, gt=0, description="after the warm-up; then it falls linearly to zero")
-    dropout: float | None = Field(
-        None,
-        ge=0,
-        lt=1,
-        description="the student's dropout while it is taught; its own when omitted",
-    )
-    cache: Literal["auto", "on", "off"] = Field(
-        "auto",
-        description="keep the teacher's answers to all training examples on disk, so that it runs once; "
-        "auto: where the disk has room",
-    )
+    dropout: StudentDropout = None
+    cache: CacheChoice = "auto"
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> DistillConfig:
@@ -71,7 +62,7 @@ class DistillConfig(StageConfig):
 
 
 @register("distill")
-class Distill(Stage):
+class Distill(DistillationStage):
     """Teach a smaller student what the teacher's layers hold, or what it predicts: one phase.
 
     Its losses are TinyBERT's (embeddings, hidden states, attention scores, predictions) and DistilBERT's
@@ -85,16 +76,8 @@ class Distill(Stage):
     """
 
     Config = DistillConfig
-    needs: tuple[str, ...] = ("model", "original")
+    needs = ("model", "original")
     config: DistillConfig
-
-    def __init__(self, config: DistillConfig) -> None:
-        super().__init__(config)
-        self.needs = ("model", config.teacher)
-
-    def inputs(self, recipe: Recipe, key: str) -> dict[str, Any]:
-        """Without the recipe's exits: the student has its own."""
-        return {**super().inputs(recipe, key), "exits": None}
 
     def plan(self, plan: Plan) -> list[Work]:
         """One training run; the layer map and the numbers of heads must fit."""

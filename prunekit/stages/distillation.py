@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,20 @@ if TYPE_CHECKING:
     from ..distill import Teacher
     from ..recipes import Recipe
     from .training.objectives import Objective
+
+
+# Settings that every stage with a teacher means alike.
+StudentDropout = Annotated[
+    float | None,
+    Field(ge=0, lt=1, description="the student's dropout while it is taught; its own when omitted"),
+]
+CacheChoice = Annotated[
+    Literal["auto", "on", "off"],
+    Field(
+        description="keep the teacher's answers to all training examples on disk, so that it runs once; "
+        "auto: where the disk has room",
+    ),
+]
 
 
 class DistillationConfig(StageConfig):
@@ -28,17 +42,8 @@ class DistillationConfig(StageConfig):
     ground_truth: float = Field(0.0, ge=0, description="weight of the cross-entropy with the labels")
     temperature: float = Field(1.0, gt=0, description="divides the logits of both in the soft cross-entropy")
     gradient_equilibrium: bool = Field(True, description="balance the exits' gradients (Eq. 3) in training")
-    dropout: float | None = Field(
-        None,
-        ge=0,
-        lt=1,
-        description="the student's dropout while it is taught; its own when omitted",
-    )
-    cache: Literal["auto", "on", "off"] = Field(
-        "auto",
-        description="keep the teacher's answers to all training examples on disk, so that it runs once; "
-        "auto: where the disk has room",
-    )
+    dropout: StudentDropout = None
+    cache: CacheChoice = "auto"
 
     def require_losses(self) -> None:
         """Raise ``ValueError`` if no loss has a weight."""
@@ -60,12 +65,11 @@ class DistillationConfig(StageConfig):
 
 
 class DistillationStage(Stage):
-    """A stage whose model learns from the assistant, or from the original where there is no assistant."""
+    """A stage whose model learns from the assistant, or from the original: ``config.teacher`` says which."""
 
     needs = ("model", "assistant")
-    config: DistillationConfig
 
-    def __init__(self, config: DistillationConfig) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.needs = ("model", config.teacher)
 

@@ -12,6 +12,7 @@ from ..exits import ExitsConfig
 from . import register
 from .assistant import with_exits
 from .base import Stage, StageConfig, StageContext
+from .distillation import CacheChoice
 
 if TYPE_CHECKING:
     from ..planning import Plan, Work
@@ -39,11 +40,7 @@ class TrainExitsConfig(StageConfig):
         "final: from its final prediction",
     )
     temperature: float = Field(1.0, gt=0, description="divides the logits of both in the soft cross-entropy")
-    cache: Literal["auto", "on", "off"] = Field(
-        "auto",
-        description="keep the teacher's answers to all training examples on disk, so that it runs once; "
-        "auto: where the disk has room",
-    )
+    cache: CacheChoice = "auto"
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> TrainExitsConfig:
