@@ -6,6 +6,7 @@
         metrics.jsonl    one line for each measurement
         stages/1-finetune/, 2-assistant/, ...
         model/, report/
+        kept.json        what a grid of its own chose, over recipe.yaml
         done.json        there once everything is
 
 A run that was stopped, in whatever way, is continued by applying the same recipe again.
@@ -15,7 +16,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import json
+import logging
 import shlex
 import sys
 from collections.abc import Mapping
@@ -29,9 +32,15 @@ from .errors import RecipeError, RunError
 from .files import write_json, write_text
 from .machine import machine, versions
 from .recipes import Recipe, recipe_from_mapping
-from .recipes.source import parse
+from .recipes.overrides import set_key
+from .recipes.source import Location, parse
 
+logger = logging.getLogger(__name__)
 _DONE = "done.json"
+_KEPT = "kept.json"
+_ASIDE = ".aside"
+# What is there with whatever settings the run is made.
+_STAYS = ("recipe.yaml", _KEPT, ".lock", _ASIDE, "compare", "grid")
 _DESCRIPTION = {"recipe.yaml", "run.json"}
 # What names and describes a run does not decide its result, and neither does what it is compared with.
 _FREE_KEYS = ("name", "description", "output", "compare", "shares")
@@ -123,6 +132,47 @@ class Run:
         """What ``run.json`` holds."""
         return dict(json.loads((self.folder / "run.json").read_text(encoding="utf-8")))
 
+    def keep(self, recipe: Recipe, settings: Mapping[str, Any]) -> None:
+        """Have the run made with what a grid chose. What was made with other settings is moved aside.
+
+        Args:
+            recipe: the run's own, with the settings.
+            settings: dotted key -> value.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        if not is_main_process():
+            return
+        aside = self.folder / _ASIDE
+        try:
+            if not self._is_made_with(recipe):
+                self._move_to(aside)
+            write_json(self.folder / _KEPT, {"settings": dict(settings)})
+            if aside.is_dir():
+                target = self._free_name()
+                aside.rename(target)
+                words = ", ".join(f"{key} {value}" for key, value in settings.items())
+                logger.warning("%s is kept; what was made with other settings is now %s", words, target)
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+
+    def _is_made_with(self, recipe: Recipe) -> bool:
+        """Whether there is nothing yet that was made with other settings."""
+        if not (self.folder / "stages").is_dir() and not is_done(self.folder):
+            return True
+        return not _differing(_flat(recipe_of(self.folder).resolved()), _flat(recipe.resolved()))
+
+    def _move_to(self, aside: Path) -> None:
+        """Move what the stages made there. Killed on the way and called again, it goes on."""
+        aside.mkdir(exist_ok=True)
+        write_text(aside / "recipe.yaml", recipe_of(self.folder).to_yaml())
+        # First what says that all is there, last what was made with other settings.
+        names = [entry.name for entry in self.folder.iterdir() if entry.name not in _STAYS]
+        for name in sorted(names, key=lambda name: (name != _DONE, name == "stages")):
+            (self.folder / name).rename(aside / name)
+        write_json(self.folder / "run.json", self._description())
+
     # -- taking and beginning it
 
     def _take(self) -> None:
@@ -167,27 +217,24 @@ class Run:
             write_json(self.folder / "run.json", self._description())
 
     def _move_aside(self) -> None:
-        number = 1
-        while (aside := self.folder.with_name(f"{self.folder.name}.{number}")).exists():
-            number += 1
         try:
-            self.folder.rename(aside)
+            self.folder.rename(self._free_name())
         except OSError as error:
             raise _cannot_write(self.folder, error) from error
         self._release()
         self._take()
 
+    def _free_name(self) -> Path:
+        """``<name>.1``, or the first number behind it that is free."""
+        numbered = (self.folder.with_name(f"{self.folder.name}.{n}") for n in itertools.count(1))
+        return next(folder for folder in numbered if not folder.exists())
+
     def _compared_there(self) -> Any:
         """What the recipe that is there compares with; in all that decides the run it must be this one."""
         file = self.folder / "recipe.yaml"
         data = _with_defaults(parse(file.read_text(encoding="utf-8"), str(file)).data)
-        there = _flat(data)
-        here = _flat(self.recipe.resolved())
-        differing = [
-            key
-            for key in dict.fromkeys([*there, *here])
-            if key.partition(".")[0] not in _FREE_KEYS and there.get(key, _ABSENT) != here.get(key, _ABSENT)
-        ]
+        there, here = _flat(data), _flat(self.recipe.resolved())
+        differing = _differing(there, here)
         if not differing:
             return data.get("compare")
         lines = [
@@ -220,12 +267,36 @@ def _with_defaults(data: dict[str, Any]) -> dict[str, Any]:
         return data  # the differences tell why
 
 
+def recipe_of(folder: Path) -> Recipe:
+    """The recipe that made what is in a run's folder: with what its own grid chose, and nothing to compare.
+
+    Raises:
+        RecipeError: it was written by a version whose recipes mean nothing to this one.
+    """
+    file, kept = folder / "recipe.yaml", folder / _KEPT
+    source = parse(file.read_text(encoding="utf-8"), str(file))
+    source.data.pop("compare", None)
+    if kept.is_file():
+        for key, value in json.loads(kept.read_text(encoding="utf-8"))["settings"].items():
+            source = set_key(source, key, value, Location(str(kept)))
+    return recipe_from_mapping(source.data)
+
+
 class _Absent:
     def __repr__(self) -> str:
         return "absent"
 
 
 _ABSENT = _Absent()
+
+
+def _differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """Dotted keys of two resolved recipes, in which the runs they make would differ."""
+    return [
+        key
+        for key in dict.fromkeys([*there, *here])
+        if key.partition(".")[0] not in _FREE_KEYS and there.get(key, _ABSENT) != here.get(key, _ABSENT)
+    ]
 
 
 def _flat(data: Any, prefix: str = "") -> dict[str, Any]:

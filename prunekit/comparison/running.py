@@ -6,7 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,12 @@ logger = logging.getLogger(__name__)
 
 
 def finished(runs: Iterable[ComparedRun]) -> bool:
-    """Whether all runs of a comparison are."""
-    return all(is_done(run.folder) for run in runs)
+    """Whether all runs of a comparison are, and what they were chosen from."""
+    return not any(map(_lacks, runs))
+
+
+def _lacks(run: ComparedRun) -> bool:
+    return not all(is_done(Path(recipe.output, recipe.name)) for recipe in _recipes_to_train(run))
 
 
 def check(runs: Sequence[ComparedRun]) -> None:
@@ -36,18 +40,17 @@ def check(runs: Sequence[ComparedRun]) -> None:
     """
     first = {(run.system, run.task): run.seed for run in reversed(runs)}
     several = len({run.task for run in runs}) > 1
-    lacking = {run.task for run in runs if not is_done(run.folder)}
+    lacking = {run.task for run in runs if _lacks(run)}
     subject: dict[str, float] = {}
     for run in runs:
         # Seeds differ in nothing that a plan looks at.
         if run.task not in lacking or run.seed != first[run.system, run.task]:
             continue
-        if run.subject:
-            subject[run.task] = epochs_of(plan(run.candidates[0].recipe))
-        elif not is_done(run.folder):
-            with naming_system(run.system, run.task if several else None):
-                epochs = [epochs_of(plan(candidate.recipe)) for candidate in run.candidates]
-            _warn_of_unequal_effort(run, epochs[0], subject[run.task])
+        if not (run.subject or _lacks(run)):
+            continue
+        with nullcontext() if run.subject else naming_system(run.system, run.task if several else None):
+            epochs, *_ = [epochs_of(plan(candidate.recipe)) for candidate in run.candidates]
+        _warn_of_unequal_effort(run, epochs, subject.setdefault(run.task, epochs))
 
 
 def _warn_of_unequal_effort(run: ComparedRun, epochs: float, subject: float) -> None:
@@ -86,6 +89,8 @@ def train(own: Run, runs: Sequence[ComparedRun], others: Iterable[ComparedRun] =
         if pair not in chosen:
             chosen[pair] = _choose(run, work)
         candidate = run.candidates[chosen[pair]]
+        if run.folder == own.folder and len(run.candidates) > 1:
+            own.keep(candidate.recipe, candidate.settings)
         work.apply(candidate.recipe, run.place)
         done.append(Finished(run, candidate.recipe, len(run.candidates)))
     return done

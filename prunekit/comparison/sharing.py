@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..errors import RecipeError
 from ..files import plain
 from ..recipes import Recipe
-from ..runs import Run, is_done
+from ..runs import Run, is_done, recipe_of
 from ..stages.metrics import MetricsLog
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,8 @@ class Pool:
             if is_done(folder):
                 continue
             makers = self._makers.get(digest, [])
-            source = next((made for made in makers if made != folder and _can_be_taken(made)), None)
+            others = (made for made in makers if made != folder and _can_be_taken(made))
+            source = next((made for made in others if _was_made(made, digest, number)), None)
             if source is None:
                 break
             _copy_metrics(source.parents[1], run.folder, key)
@@ -81,6 +83,14 @@ def _can_be_taken(stage: Path) -> bool:
     models = _read(stage / "done.json")["models"]
     inside = f"stages/{stage.name}/"
     return bool(models) and all(path.startswith(inside) for path in models.values())
+
+
+def _was_made(stage: Path, digest: str, number: int) -> bool:
+    """Whether the stage was made so: a run with a grid may come to be made with any of its settings."""
+    try:
+        return prefix_digests(recipe_of(stage.parents[1]))[number - 1] == digest
+    except RecipeError:
+        return False  # of another version; opening that run says so
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePath
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 # Names become folders.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -14,6 +14,20 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _NOT_A_TASKS = ("name", "description", "output", "extends", "compare", "stages", "shares", "seed")
 _NOT_A_SYSTEMS = ("name", "description", "output", "compare", "seed", "data")
 _NOT_TRIED = (*_NOT_A_SYSTEMS, "model", "training", "extends", "stages", "shares", "label", "grid")
+
+
+def _values_to_try(grid: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    for key, values in grid.items():
+        if not values:
+            raise ValueError(f"{key} has no values to try")
+        if not all(part and part == part.strip() for part in key.split(".")):
+            raise ValueError(f"{key!r} is not the dotted key of a setting")
+        if key.split(".")[0] in _NOT_TRIED:
+            raise ValueError(f"{key} is shared by all that is compared, and cannot be tried")
+    return grid
+
+
+Grid = Annotated[dict[str, list[Any]], AfterValidator(_values_to_try)]
 
 
 class _WithSettings(BaseModel):
@@ -40,23 +54,11 @@ class SystemConfig(_WithSettings):
         "recipe that it extends says in its own shares",
     )
     label: str | None = Field(None, description="what tables and figures call it; default: its name")
-    grid: dict[str, list[Any]] = Field(
+    grid: Grid = Field(
         default_factory=dict,
         description="dotted keys with the values to try: all combinations are trained with the first seed, "
         "and the one with the best validation score is kept, e.g. {finetune.learning_rate: [3e-5, 1e-4]}",
     )
-
-    @field_validator("grid")
-    @classmethod
-    def _values_to_try(cls, grid: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        for key, values in grid.items():
-            if not values:
-                raise ValueError(f"grid: {key} has no values to try")
-            if not all(part and part == part.strip() for part in key.split(".")):
-                raise ValueError(f"grid: {key!r} is not the dotted key of a setting")
-            if key.split(".")[0] in _NOT_TRIED:
-                raise ValueError(f"grid: {key} is shared by all that is compared, and cannot be tried")
-        return grid
 
 
 class TaskSettings(_WithSettings):
@@ -76,6 +78,10 @@ class CompareConfig(BaseModel):
     systems: dict[str, SystemConfig] = Field(
         default_factory=dict,
         description="name -> a system; or a list of shipped recipes and files",
+    )
+    grid: Grid = Field(
+        default_factory=dict,
+        description="what is tried for the recipe's own model, as in a system's grid",
     )
     seeds: list[int] | None = Field(
         None, min_length=1, description="training seeds, the recipe's own first; default: the recipe's alone"
@@ -134,11 +140,6 @@ class CompareConfig(BaseModel):
         if seeds is not None and len(set(seeds)) != len(seeds):
             raise ValueError(f"seeds must differ from each other: {seeds}")
         return seeds
-
-    @property
-    def asks_for_something(self) -> bool:
-        """Whether there is anything to train besides the recipe's own run."""
-        return bool(self.systems) or len(self.seeds or ()) > 1 or len(self.tasks) > 1
 
 
 def _no_settings_as_empty(value: Any) -> Any:

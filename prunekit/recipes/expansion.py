@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,8 @@ def expand(recipe: Recipe, folder: Path | None = None) -> list[ComparedRun]:
     home = Path(recipe.output) / recipe.name if folder is None else folder
     seeds = [recipe.seed] if config is None or config.seeds is None else config.seeds
     tasks = list(config.tasks) if config is not None and config.tasks else [recipe.data.task]
-    systems = {recipe.name: SystemConfig(), **({} if config is None else config.systems)}
+    own = SystemConfig() if config is None else SystemConfig(grid=config.grid)
+    systems = {recipe.name: own, **({} if config is None else config.systems)}
     if config is not None and recipe.name in config.systems:
         place = place_of(recipe._marks, "compare", "systems", recipe.name)
         raise RecipeError(
@@ -99,41 +100,58 @@ def expand(recipe: Recipe, folder: Path | None = None) -> list[ComparedRun]:
     runs = []
     for task, seed in itertools.product(tasks, seeds):
         for name, system in systems.items():
-            own = name == recipe.name
-            first = (task == tasks[0], seed == seeds[0])
-            if own and all(first):
-                candidates = [Candidate({}, recipe)]
-            else:
-                with naming_system(name, task if len(tasks) > 1 else None):
-                    stem = _joined(name, "" if first[0] else task, "" if first[1] else str(seed))
-                    candidates = _candidates(recipe, home, name, system, task, seed, stem, seeds[0])
-            label = recipe.name if own else system.label or name
+            subject, first = system is own, (task == tasks[0], seed == seeds[0])
+            stem = _joined(name, "" if first[0] else task, "" if first[1] else str(seed))
+            with nullcontext() if subject else naming_system(name, task if len(tasks) > 1 else None):
+                if not (subject and all(first)):
+                    base = _system_source(recipe, name, system, task)
+                    base.data.update(name=stem, output=str(home / "compare"), seed=seed)
+                    base.data["description"] = system.label or name
+                    if not first[1] and base.data["data"].get("seed") is None:
+                        # Other seeds train on the same examples.
+                        base.data["data"]["seed"] = seeds[0]
+                    candidates = _candidates(base, recipe, system.grid, name)
+                elif system.grid:
+                    base = Source(recipe.resolved(), dict(recipe._marks))
+                    candidates = _candidates(base, recipe, system.grid)
+                else:
+                    candidates = [Candidate({}, recipe)]
+                if first[1] and len(candidates) > 1:
+                    candidates = [
+                        replace(one, trial=_trial(one.recipe, home / "grid", f"{stem}-{number}"))
+                        for number, one in enumerate(candidates, 1)
+                    ]
+            label = recipe.name if subject else system.label or name
             words = [name, *([task] if len(tasks) > 1 else []), *([f"seed {seed}"] if len(seeds) > 1 else [])]
-            runs.append(ComparedRun(name, label, task, seed, ", ".join(words), candidates, own))
+            runs.append(ComparedRun(name, label, task, seed, ", ".join(words), candidates, subject))
     _refuse_same_folders(runs)
     return runs
 
 
-def _candidates(
-    recipe: Recipe, home: Path, name: str, system: SystemConfig, task: str, seed: int, stem: str, first: int
-) -> list[Candidate]:
-    base = _system_source(recipe, name, system, task)
-    base.data.update(name=stem, output=str(home / "compare"), seed=seed, description=system.label or name)
-    if seed != first and base.data["data"].get("seed") is None:
-        # Other seeds train on the same examples.
-        base.data["data"]["seed"] = first
-    at = place_of(recipe._marks, "compare", "systems", name, "grid")
+def _candidates(base: Source, comparing: Recipe, grid: dict[str, list[Any]], *system: str) -> list[Candidate]:
+    """A recipe with each combination of a system's grid, or the subject's own."""
+    path = ("systems", *system, "grid") if system else ("grid",)
+    at = place_of(comparing._marks, "compare", *path)
     candidates = []
-    for number, settings in enumerate(_combinations(system.grid), 1):
+    for values in itertools.product(*grid.values()):
+        settings = dict(zip(grid, values, strict=True))
         source = Source(copy.deepcopy(base.data), dict(base.marks))
         for key, value in settings.items():
             source = set_key(source, key, value, Location(f"{at}: grid: {key}"))
-        one = validate(source, recipe._origin)
-        _refuse_own_dense_model(one, settings, at)
-        tried = len(_combinations(system.grid)) > 1
-        trial = _trial(source, one, home, f"{stem}-{number}") if tried and seed == first else None
-        candidates.append(Candidate(settings, one, trial))
+        recipe = validate(source, comparing._origin)
+        _refuse_own_dense_model(recipe, settings, at)
+        candidates.append(Candidate(settings, recipe))
     return candidates
+
+
+def _trial(recipe: Recipe, home: Path, name: str) -> Recipe:
+    """The recipe up to its first stage that only measures, in a folder of its own."""
+    kinds = [recipe.uses(key) for key in recipe.stages]
+    end = min((kinds.index(kind) for kind in _MEASURING if kind in kinds), default=len(kinds))
+    dropped = {*recipe.stages[end:], "compare", "shares"} - set(recipe.stages[:end])
+    data = {key: value for key, value in recipe.resolved().items() if key not in dropped}
+    data |= {"name": name, "output": str(home), "stages": recipe.stages[:end]}
+    return validate(Source(data, dict(recipe._marks)), recipe._origin)
 
 
 def _refuse_own_dense_model(recipe: Recipe, settings: dict[str, Any], at: Location) -> None:
@@ -149,20 +167,6 @@ def _refuse_own_dense_model(recipe: Recipe, settings: dict[str, Any], at: Locati
                 "cannot be tried",
                 f"try stages behind it; set {key} in the recipe that compares",
             )
-
-
-def _combinations(grid: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-
-
-def _trial(source: Source, recipe: Recipe, home: Path, name: str) -> Recipe:
-    """The recipe up to its first stage that only measures."""
-    kinds = [recipe.uses(key) for key in recipe.stages]
-    end = min((kinds.index(kind) for kind in _MEASURING if kind in kinds), default=len(kinds))
-    dropped = set(recipe.stages[end:]) - set(recipe.stages[:end])
-    data = {key: value for key, value in source.data.items() if key not in dropped}
-    data |= {"name": name, "output": str(home / "grid"), "stages": recipe.stages[:end]}
-    return validate(Source(copy.deepcopy(data), dict(source.marks)), recipe._origin)
 
 
 def _system_source(recipe: Recipe, name: str, system: SystemConfig, task: str) -> Source:

@@ -22,6 +22,7 @@ from prunekit.errors import RecipeError, RunError
 from prunekit.recipes import expand, load_recipe
 from prunekit.reports import read_report
 from prunekit.runs import Run
+from prunekit.runs import recipe_of as recipe_made
 from prunekit.stages import pipeline, run_recipe
 from prunekit.stages.metrics import MetricsLog
 
@@ -123,6 +124,117 @@ def test_the_grid_keeps_what_is_best_on_the_validation_examples(whole):
     report = read_report(output / "subject" / "report")
     assert [system.tried for system in report.comparison.systems] == [1, 1, 2]
     assert any(f"joint.learning_rate {max(by_hand)[1]}" in note for note in report.comparison.notes)
+
+
+RATES = [1e-6, 3e-2]
+
+
+def _scores(folder):
+    """Validation score of each trial, in the order of the grid."""
+    return [
+        json.loads((trial / "validation.json").read_text())["score"] for trial in sorted(folder.iterdir())
+    ]
+
+
+def test_the_recipes_own_grid_tunes_its_own_run(tmp_path, trained):
+    grid = {"assistant.learning_rate": RATES}
+    # This one is what the grid does not keep, whichever that is.
+    same = {f"fixed{number}": {"assistant": {"learning_rate": rate}} for number, rate in enumerate(RATES, 1)}
+    asked = {"grid": grid, "seeds": [7, 8], "systems": same}
+    done = apply(tmp_path, asked)
+    subject = tmp_path / "subject"
+    scores = _scores(subject / "grid")
+    best = max(range(2), key=scores.__getitem__)
+    assert scores[0] != scores[1]
+    assert json.loads((subject / "kept.json").read_text())["settings"] == {
+        "assistant.learning_rate": RATES[best]
+    }
+    own = [one for one in done if one.run.subject]
+    assert [one.recipe.config("assistant").learning_rate for one in own] == [RATES[best]] * 2
+    assert [one.tried for one in own] == [2, 2]
+    assert read_report(subject / "report").recipe["assistant"]["learning_rate"] == RATES[best]
+    assert recipe_made(subject).config("assistant").learning_rate == RATES[best]
+    # Each stage is that of its settings, though the run could have come to be made with the others.
+    for number in (1, 2):
+        trial, fixed = subject / "grid" / f"subject-{number}", subject / "compare" / f"fixed{number}"
+        same_weights(trial / "stages", fixed / "stages")
+    same_weights(subject / "stages", subject / "grid" / f"subject-{best + 1}" / "stages")
+    assert (
+        trained.count(("subject", "assistant")) == 0 and len([s for _, s in trained if s == "assistant"]) == 4
+    )
+    trained.clear()
+    apply(tmp_path, asked)
+    assert trained == []
+
+
+@pytest.mark.parametrize("better", [False, True])
+def test_a_grid_that_is_added_later_moves_aside_what_it_does_not_keep(tmp_path, trained, better):
+    apply(tmp_path / "try", {"grid": {"assistant.learning_rate": RATES}})
+    scores = _scores(tmp_path / "try" / "subject" / "grid")
+    rates = sorted(RATES, key=lambda rate: scores[RATES.index(rate)])
+    first = rates[1 if better else 0]
+    apply(tmp_path, None, assistant={"learning_rate": first})
+    subject, aside = tmp_path / "subject", tmp_path / "subject.1"
+    before = weights(subject)
+    report = (subject / "report" / "report.json").read_bytes()
+    trained.clear()
+    apply(tmp_path, {"grid": {"assistant.learning_rate": rates}}, assistant={"learning_rate": first})
+    # What the run was made with before is one of the settings, and is not trained again.
+    number = rates.index(first) + 1
+    assert [run for run, stage in trained if stage == "assistant"] == [f"subject-{3 - number}"]
+    assert recipe_made(subject).config("assistant").learning_rate == rates[1]
+    assert aside.exists() is not better
+    if not better:
+        moved = weights(aside)
+        assert list(moved) == list(before) and all(torch.equal(moved[key], before[key]) for key in before)
+        assert (aside / "report" / "report.json").read_bytes() == report and (aside / "done.json").exists()
+        with Run(recipe_of(tmp_path, None, name="subject.1", assistant={"learning_rate": first})) as run:
+            assert run.finished  # it is a run like any other
+
+
+def test_killed_while_moving_aside_what_is_not_kept(tmp_path, monkeypatch):
+    """Every renaming is the last thing that happens, in turn."""
+    for last in range(20):
+        folder = tmp_path / "subject"
+        for made in tmp_path.iterdir():
+            shutil.rmtree(made)
+        recipe = recipe_of(tmp_path, None)
+        other = recipe_of(tmp_path, None, assistant={"temperature": 3})
+        with Run(recipe) as run:
+            for name in ("stages/1-finetune", "model", "report"):
+                (folder / name).mkdir(parents=True)
+                (folder / name / "file").write_text(name)
+            (folder / "metrics.jsonl").write_text("")
+            run.finish()
+        made = {file.relative_to(folder) for file in folder.rglob("*") if file.is_file()}
+        calls = []
+
+        def counted(self, target, last=last, calls=calls, rename=Path.rename):
+            if len(calls) == last:
+                raise Killed
+            calls.append(target)
+            return rename(self, target)
+
+        killed = False
+        with monkeypatch.context() as patched, Run(recipe) as run:
+            patched.setattr(Path, "rename", counted)
+            try:
+                run.keep(other, {"assistant.temperature": 3})
+            except Killed:
+                killed = True
+        if killed:
+            with Run(recipe) as run:
+                run.keep(other, {"assistant.temperature": 3})
+        aside = tmp_path / "subject.1"
+        assert {file.relative_to(aside) for file in aside.rglob("*")} >= made - {Path(".lock")}
+        assert recipe_made(aside).resolved() == recipe.resolved()
+        assert {file.name for file in folder.iterdir()} == {".lock", "recipe.yaml", "run.json", "kept.json"}
+        assert (
+            recipe_made(folder).config("assistant").temperature == 3 and not (tmp_path / "subject.2").exists()
+        )
+        if not killed:
+            break
+    assert last > 5
 
 
 def test_the_report_of_the_subject_holds_the_comparison(whole):

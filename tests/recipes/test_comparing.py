@@ -245,6 +245,32 @@ def test_a_grid_is_all_combinations_tried_with_the_first_seed(write):
     assert [c.trial for c in runs["few, seed 2"].candidates] == [None] * 6
 
 
+def test_the_recipes_own_grid_is_tried_for_its_own_run(write):
+    name = write(
+        "  grid: {warm.epochs: [1, 2], slim.heads: [1, 2]}\n  seeds: [7, 8]\n"
+        "  systems:\n    other: {slim: {heads: 4}}\n"
+    )
+    runs = runs_of(name)
+    own, again = runs["mine, seed 7"], runs["mine, seed 8"]
+    settings = [{"warm.epochs": e, "slim.heads": h} for e in (1, 2) for h in (1, 2)]
+    assert [c.settings for c in own.candidates] == [c.settings for c in again.candidates] == settings
+    for run, folder in ((own, "runs/mine"), (again, "runs/mine/compare/mine-8")):
+        assert str(run.folder) == folder and run.subject
+        for candidate in run.candidates:
+            recipe = candidate.recipe
+            assert f"{recipe.output}/{recipe.name}" == folder and recipe.seed == run.seed
+            values = recipe.config("warm").epochs, recipe.config("slim").heads
+            assert values == tuple(candidate.settings.values())
+    trials = [candidate.trial for candidate in own.candidates]
+    assert [f"{trial.output}/{trial.name}" for trial in trials] == [
+        f"runs/mine/grid/mine-{number}" for number in (1, 2, 3, 4)
+    ]
+    assert {c.trial for c in again.candidates} == {None} and {trial.seed for trial in trials} == {7}
+    assert all(trial.compare is None for trial in trials)
+    # What others share of the recipe is what it says itself, not what its grid finds.
+    assert the(runs["other, seed 7"]).config("warm").epochs == 3
+
+
 def test_an_extended_recipe_gives_its_parts_not_its_comparison(write, folder):
     write("  systems: {few: {slim: {heads: 1}}}\n")
     (folder / "heir.yaml").write_text("extends: mine.yaml\n")
