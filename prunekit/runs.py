@@ -32,6 +32,7 @@ from .errors import RecipeError, RunError
 from .files import write_json, write_text
 from .machine import machine, versions
 from .recipes import Recipe, recipe_from_mapping
+from .recipes.differences import difference_lines, differences
 from .recipes.overrides import set_key
 from .recipes.source import Location, parse
 
@@ -161,7 +162,7 @@ class Run:
         """Whether there is nothing yet that was made with other settings."""
         if not (self.folder / "stages").is_dir() and not is_done(self.folder):
             return True
-        return not _differing(_flat(recipe_of(self.folder).resolved()), _flat(recipe.resolved()))
+        return not _differing(recipe_of(self.folder).resolved(), recipe)
 
     def _move_to(self, aside: Path) -> None:
         """Move what the stages made there. Killed on the way and called again, it goes on."""
@@ -233,16 +234,10 @@ class Run:
         """What the recipe that is there compares with; in all that decides the run it must be this one."""
         file = self.folder / "recipe.yaml"
         data = _with_defaults(parse(file.read_text(encoding="utf-8"), str(file)).data)
-        there, here = _flat(data), _flat(self.recipe.resolved())
-        differing = _differing(there, here)
+        differing = _differing(data, self.recipe)
         if not differing:
             return data.get("compare")
-        lines = [
-            f"  {key}: {there.get(key, _ABSENT)!r} there, {here.get(key, _ABSENT)!r} now"
-            for key in differing[:_MOST_DIFFERENCES]
-        ]
-        if len(differing) > _MOST_DIFFERENCES:
-            lines.append(f"  and {len(differing) - _MOST_DIFFERENCES} more")
+        lines = difference_lines(differing, "{!r} there, {!r} now", _MOST_DIFFERENCES)
         raise RunError(
             f"the run {self.folder} was made with another recipe; they differ in\n" + "\n".join(lines),
             "give this run another name with --name OTHER, or start anew with --fresh "
@@ -282,31 +277,10 @@ def recipe_of(folder: Path) -> Recipe:
     return recipe_from_mapping(source.data)
 
 
-class _Absent:
-    def __repr__(self) -> str:
-        return "absent"
-
-
-_ABSENT = _Absent()
-
-
-def _differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """Dotted keys of two resolved recipes, in which the runs they make would differ."""
-    return [
-        key
-        for key in dict.fromkeys([*there, *here])
-        if key.partition(".")[0] not in _FREE_KEYS and there.get(key, _ABSENT) != here.get(key, _ABSENT)
-    ]
-
-
-def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted keys; lists stay whole."""
-    if not isinstance(data, Mapping):
-        return {prefix: data}
-    flat: dict[str, Any] = {}
-    for key, value in data.items():
-        flat.update(_flat(value, f"{prefix}.{key}" if prefix else str(key)))
-    return flat
+def _differing(there: Mapping[str, Any], recipe: Recipe) -> dict[str, tuple[Any, Any]]:
+    """In what a run that was made with one resolved recipe is not that of another."""
+    found = differences(there, recipe.resolved())
+    return {key: pair for key, pair in found.items() if key.partition(".")[0] not in _FREE_KEYS}
 
 
 def _is_scratch(entry: Path) -> bool:

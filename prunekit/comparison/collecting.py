@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import RunError
 from ..recipes import ComparedRun, Recipe
+from ..recipes.differences import ABSENT, difference_lines, differences, flat
 from ..runs import is_done
 from .backbones import backbone_words
 from .sharing import prefix_digests
@@ -121,18 +122,19 @@ def _differing_words(one: Finished, other: Finished) -> list[str]:
     here, there = _shared_settings(one), _shared_settings(other)
     if one.run.seed != other.run.seed:  # then so may be the draw of the examples
         here.pop("data.seed"), there.pop("data.seed")
-    return [
-        f"{key} {here.get(key, 'none')} instead of {there.get(key, 'none')}"
-        for key in dict.fromkeys([*there, *here])
-        if here.get(key) != there.get(key)
-    ]
+    found = differences(there, here)
+    return [f"{key} {_word(own)} instead of {_word(others)}" for key, (others, own) in found.items()]
 
 
-def _shared_settings(one: Finished) -> dict[str, str]:
+def _word(value: Any) -> str:
+    return "none" if value is ABSENT else json.dumps(value)
+
+
+def _shared_settings(one: Finished) -> dict[str, Any]:
     recipe = one.recipe
     found = {k: v for k, v in _deciding(recipe).items() if k.startswith(("model.", "data.", "training."))}
     seed = recipe.seed if recipe.data.seed is None else recipe.data.seed
-    return {**found, "data.seed": str(seed)}
+    return {**found, "data.seed": seed}
 
 
 def _effort_notes(runs: Sequence[Finished]) -> list[str]:
@@ -235,32 +237,18 @@ def _check_settings(runs: Sequence[Finished]) -> None:
     first: dict[tuple[str, str], Finished] = {}
     for one in runs:
         other = first.setdefault((one.run.system, one.run.task), one)
-        here, there = _deciding(one.recipe), _deciding(other.recipe)
-        differing = [key for key in dict.fromkeys([*there, *here]) if there.get(key) != here.get(key)]
-        if differing:
-            shown = [f"  {key}: {there.get(key)!r} and {here.get(key)!r}" for key in differing]
-            more = len(shown) - _MOST_DIFFERENCES
-            lines = [*shown[:_MOST_DIFFERENCES], *([f"  and {more} more"] if more > 0 else [])]
+        if differing := differences(_deciding(other.recipe), _deciding(one.recipe)):
             raise RunError(
                 f"{other.folder} and {one.folder} are by name seeds of one system, and differ in\n"
-                + "\n".join(lines),
+                + "\n".join(difference_lines(differing, "{!r} and {!r}", _MOST_DIFFERENCES)),
                 "rename one of the run folders, so that they are two systems",
             )
 
 
-def _deciding(recipe: Recipe) -> dict[str, str]:
+def _deciding(recipe: Recipe) -> dict[str, Any]:
     """Dotted key -> value, of what decides a run's result besides its seed."""
-    flat: dict[str, str] = {}
-
-    def walk(value: Any, path: str) -> None:
-        if isinstance(value, dict) and value:
-            for key, inner in value.items():
-                walk(inner, f"{path}.{key}" if path else key)
-        else:
-            flat[path] = json.dumps(value)
-
-    walk({key: value for key, value in recipe.resolved().items() if key not in _FREE}, "")
-    return {key: value for key, value in flat.items() if key not in (*_FREE, *_FREE_OF_TRAINING)}
+    found = flat({key: value for key, value in recipe.resolved().items() if key not in _FREE})
+    return {key: value for key, value in found.items() if key not in (*_FREE, *_FREE_OF_TRAINING)}
 
 
 def write_comparison(runs: Sequence[Finished], folder: Path) -> None:
