@@ -53,7 +53,10 @@ class Recover(DistillationStage):
         return [work for work in works if work.epochs]
 
     def run(self, context: StageContext) -> None:
-        """Train features alone, then everything; keep the best by the mean score over exits."""
+        """Train features alone, then everything; keep the best by the mean score over exits.
+
+        The model that the features alone have taught is one of those the best is chosen from.
+        """
         from .training.fit import Fitter
         from .training.objectives import Objective, features
         from .training.teaching import teacher_of
@@ -96,6 +99,11 @@ class Recover(DistillationStage):
                 dropout=config.dropout,
             )
             steps += result.steps
-            context.summary.update(score=result.score, best_step=result.best_step)
+            score, best_step = result.score, result.best_step
+            if config.features_epochs and score is not None and record["score"] > score:
+                logger.info("the features alone taught it better: score %.4f is kept", record["score"])
+                model, _ = context.read_part("features")
+                score, best_step = record["score"], 0
+            context.summary.update(score=score, best_step=best_step)
         context.publish(model, "model")
         context.summary.update(steps=steps)

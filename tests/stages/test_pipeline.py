@@ -64,8 +64,26 @@ def test_metrics_tell_losses_by_part_and_scores_by_exit(tiny_run):
 def test_recovery_keeps_the_best_by_the_mean_over_exits(tiny_run):
     log = MetricsLog(tiny_run / "metrics.jsonl")
     scores = [r["score"] for r in log.records("recover", "evaluate") if r["phase"] == "predictions"]
+    [features] = [r["score"] for r in log.records("recover", "part")]
     done = json.loads((tiny_run / "stages/4-recover/done.json").read_text())
-    assert done["score"] == max(scores)
+    assert done["score"] == max([features, *scores])
+
+
+def test_recovery_keeps_what_the_features_taught_where_the_predictions_ruin_it(tmp_path):
+    stages = {"stages": ["finetune", "assistant", "slenderize", "recover"]}
+    # One label for all, from every exit: worse than what two balanced classes have taught so far.
+    ruin = {"epochs": 1, "features": 0, "predictions": 1, "temperature": 1, "learning_rate": 3.0}
+    for name, recover in (("ruined", ruin), ("features", {"epochs": 0})):
+        apply(tmp_path, name=name, finetune={"epochs": 6}, recover=recover, **stages)
+    log = MetricsLog(tmp_path / "ruined" / "metrics.jsonl")
+    [features] = [r["score"] for r in log.records("recover", "part")]
+    assert features > max(r["score"] for r in log.records("recover", "evaluate"))
+    done = json.loads((tmp_path / "ruined/stages/4-recover/done.json").read_text())
+    assert done["score"] == features and done["best_step"] == 0
+    one, other = (
+        load(tmp_path / name / "stages/4-recover/model").state_dict() for name in ("ruined", "features")
+    )
+    assert list(one) == list(other) and all(torch.equal(one[key], other[key]) for key in one)
 
 
 def test_learning_rates_grow_from_interval_to_interval(tiny_run):
