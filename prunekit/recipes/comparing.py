@@ -6,7 +6,7 @@ import re
 from pathlib import PurePath
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 # Names become folders.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -27,7 +27,12 @@ def _values_to_try(grid: dict[str, list[Any]]) -> dict[str, list[Any]]:
     return grid
 
 
-Grid = Annotated[dict[str, list[Any]], AfterValidator(_values_to_try)]
+# An override with null turns a grid off.
+Grid = Annotated[
+    dict[str, list[Any]],
+    BeforeValidator(lambda value: {} if value is None else value),
+    AfterValidator(_values_to_try),
+]
 
 
 class _WithSettings(BaseModel):

@@ -271,6 +271,12 @@ def test_the_recipes_own_grid_is_tried_for_its_own_run(write):
     assert the(runs["other, seed 7"]).config("warm").epochs == 3
 
 
+def test_a_grid_is_turned_off(write):
+    name = write("  grid: {warm.epochs: [1, 2]}\n  systems:\n    few: {grid: {warm.epochs: [1, 2]}}\n")
+    runs = runs_of(name, "compare.grid=null", "compare.systems.few.grid=null")
+    assert [the(run).config("warm").epochs for run in runs.values()] == [3, 3]
+
+
 def test_an_extended_recipe_gives_its_parts_not_its_comparison(write, folder):
     write("  systems: {few: {slim: {heads: 1}}}\n")
     (folder / "heir.yaml").write_text("extends: mine.yaml\n")
