@@ -21,7 +21,7 @@ import json
 import logging
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
@@ -34,7 +34,7 @@ from .machine import machine, versions
 from .recipes import Recipe, recipe_from_mapping
 from .recipes.differences import difference_lines, differences
 from .recipes.overrides import set_key
-from .recipes.source import Location, parse
+from .recipes.source import Location, Source, parse
 
 logger = logging.getLogger(__name__)
 _DONE = "done.json"
@@ -65,6 +65,8 @@ class Run:
         recipe: what is applied; its ``name`` and ``output`` say where.
         fresh: move a run that is there aside, to ``<name>.1`` and so on, and start anew.
         command: what the person typed, for the record.
+        chosen: dotted keys that a grid has chosen the recipe's values of. A run that is there and was made
+            with others is moved aside too.
 
     Attributes:
         folder: the run's folder.
@@ -80,11 +82,13 @@ class Run:
         *,
         fresh: bool = False,
         command: str | None = None,
+        chosen: Iterable[str] = (),
     ) -> None:
         self.recipe = recipe
         self.folder = Path(recipe.output) / recipe.name
         self.resumed = False
         self._fresh = fresh
+        self._chosen = set(chosen)
         self._command = command or _typed()
         self._lock: IO[str] | None = None
 
@@ -133,30 +137,35 @@ class Run:
         """What ``run.json`` holds."""
         return dict(json.loads((self.folder / "run.json").read_text(encoding="utf-8")))
 
-    def keep(self, recipe: Recipe, settings: Mapping[str, Any]) -> None:
+    def keep(self, recipe: Recipe, settings: Mapping[str, Any]) -> bool:
         """Have the run made with what a grid chose. What was made with other settings is moved aside.
 
         Args:
             recipe: the run's own, with the settings.
             settings: dotted key -> value.
 
+        Returns:
+            Whether something was moved.
+
         Raises:
             RunError: the folder cannot be written.
         """
         if not is_main_process():
-            return
+            return False
         aside = self.folder / _ASIDE
         try:
             if not self._is_made_with(recipe):
                 self._move_to(aside)
             write_json(self.folder / _KEPT, {"settings": dict(settings)})
-            if aside.is_dir():
-                target = self._free_name()
-                aside.rename(target)
-                words = ", ".join(f"{key} {value}" for key, value in settings.items())
-                logger.warning("%s is kept; what was made with other settings is now %s", words, target)
+            if not aside.is_dir():
+                return False
+            target = self._free_name()
+            aside.rename(target)
         except OSError as error:
             raise _cannot_write(self.folder, error) from error
+        words = ", ".join(f"{key} {value}" for key, value in settings.items())
+        logger.warning("%s is kept; what was made with other settings is now %s", words, target)
+        return True
 
     def _is_made_with(self, recipe: Recipe) -> bool:
         """Whether there is nothing yet that was made with other settings."""
@@ -168,8 +177,10 @@ class Run:
         """Move what the stages made there. Killed on the way and called again, it goes on."""
         aside.mkdir(exist_ok=True)
         write_text(aside / "recipe.yaml", recipe_of(self.folder).to_yaml())
-        # First what says that all is there, last what was made with other settings.
-        names = [entry.name for entry in self.folder.iterdir() if entry.name not in _STAYS]
+        # First what says that all is there, last what was made with other settings. What is there already was
+        # moved before a kill, and what has its name now is the run's new one.
+        stays = {*_STAYS, *(entry.name for entry in aside.iterdir())}
+        names = [entry.name for entry in self.folder.iterdir() if entry.name not in stays]
         for name in sorted(names, key=lambda name: (name != _DONE, name == "stages")):
             (self.folder / name).rename(aside / name)
         write_json(self.folder / "run.json", self._description())
@@ -211,6 +222,9 @@ class Run:
             )
         # A recipe refused before its first stage has nothing to lose: the mended one takes its place.
         self.resumed = bool(set(held) - _DESCRIPTION)
+        if self.resumed and self._differs_from_there():
+            self._move_aside()
+            self.resumed = False
         # A run is compared with what was asked for last.
         if not self.resumed or self._compared_there() != self.recipe.resolved()["compare"]:
             write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
@@ -218,8 +232,11 @@ class Run:
             write_json(self.folder / "run.json", self._description())
 
     def _move_aside(self) -> None:
+        target = self._free_name()
         try:
-            self.folder.rename(self._free_name())
+            self.folder.rename(target)
+            if self._chosen:
+                logger.warning("another setting is kept; what was made with the one before is now %s", target)
         except OSError as error:
             raise _cannot_write(self.folder, error) from error
         self._release()
@@ -231,12 +248,23 @@ class Run:
         return next(folder for folder in numbered if not folder.exists())
 
     def _compared_there(self) -> Any:
-        """What the recipe that is there compares with; in all that decides the run it must be this one."""
-        file = self.folder / "recipe.yaml"
-        data = _with_defaults(parse(file.read_text(encoding="utf-8"), str(file)).data)
-        differing = _differing(data, self.recipe)
-        if not differing:
-            return data.get("compare")
+        """What the recipe that is there compares with."""
+        return _with_defaults(_source_of(self.folder).data).get("compare")
+
+    def _differs_from_there(self) -> bool:
+        """Whether what is there was made with other settings, and in nothing but what a grid has chosen.
+
+        Raises:
+            RunError: it was made with another recipe.
+        """
+        made = _with_kept(self.folder, _source_of(self.folder))
+        made.data.pop("compare", None)
+        differing = _differing(_with_defaults(made.data), self.recipe)
+        if self.recipe.compare is not None:
+            # Whether these are as they will be, is known once the grid has chosen.
+            differing = {key: pair for key, pair in differing.items() if key not in self.recipe.compare.grid}
+        if not set(differing) - self._chosen:
+            return bool(differing)
         lines = difference_lines(differing, "{!r} there, {!r} now", _MOST_DIFFERENCES)
         raise RunError(
             f"the run {self.folder} was made with another recipe; they differ in\n" + "\n".join(lines),
@@ -268,13 +296,26 @@ def recipe_of(folder: Path) -> Recipe:
     Raises:
         RecipeError: it was written by a version whose recipes mean nothing to this one.
     """
-    file, kept = folder / "recipe.yaml", folder / _KEPT
-    source = parse(file.read_text(encoding="utf-8"), str(file))
+    source = _with_kept(folder, _source_of(folder))
     source.data.pop("compare", None)
-    if kept.is_file():
-        for key, value in json.loads(kept.read_text(encoding="utf-8"))["settings"].items():
-            source = set_key(source, key, value, Location(str(kept)))
     return recipe_from_mapping(source.data)
+
+
+def kept_settings(folder: Path) -> dict[str, Any]:
+    """Dotted key -> value, of what a run's own grid chose; empty where it has none."""
+    file = folder / _KEPT
+    return dict(json.loads(file.read_text(encoding="utf-8"))["settings"]) if file.is_file() else {}
+
+
+def _source_of(folder: Path) -> Source:
+    file = folder / "recipe.yaml"
+    return parse(file.read_text(encoding="utf-8"), str(file))
+
+
+def _with_kept(folder: Path, source: Source) -> Source:
+    for key, value in kept_settings(folder).items():
+        source = set_key(source, key, value, Location(str(folder / _KEPT)))
+    return source
 
 
 def _differing(there: Mapping[str, Any], recipe: Recipe) -> dict[str, tuple[Any, Any]]:

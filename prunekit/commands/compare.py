@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from .. import console
 from ..errors import RunError
 from ..recipes import Recipe, expand, load_recipe
-from ..runs import Run, is_done
+from ..runs import Run, is_done, kept_settings
 from .result import show_comparison
 from .sources import is_run
 
@@ -74,6 +75,10 @@ def _recipe(source: str, overrides: Sequence[str]) -> Recipe:
             f"prunekit compare {folder / 'recipe.yaml'}",
         )
     recipe = load_recipe(folder / "recipe.yaml", overrides)
+    if recipe.compare is None or not recipe.compare.grid:
+        # Without its grid it is the run that the grid has chosen.
+        kept = [f"{key}={json.dumps(value)}" for key, value in kept_settings(folder).items()]
+        recipe = load_recipe(folder / "recipe.yaml", [*kept, *overrides])
     # It may have been moved since it was made.
     return recipe.model_copy(update={"name": folder.resolve().name, "output": str(_parent(folder))})
 

@@ -283,8 +283,11 @@ def _is_written(runs: Sequence[Finished], folder: Path) -> bool:
     if comparison is None:
         return False
     # The subject, systems, and seeds come in the order in which they were given.
-    given: dict[str, tuple[str, list[str]]] = {}
+    given: dict[str, list[Finished]] = {}
     for one in runs:
-        given.setdefault(one.run.system, (one.run.label, []))[1].append(str(one.folder))
-    there = [(system.name, (system.label, system.runs)) for system in comparison.systems]
-    return there == list(given.items())
+        given.setdefault(one.run.system, []).append(one)
+    there = [(system.name, system.label, system.tried, system.runs) for system in comparison.systems]
+    return there == [
+        (name, own[0].run.label, max(one.tried for one in own), [str(one.folder) for one in own])
+        for name, own in given.items()
+    ]

@@ -14,7 +14,7 @@ from .. import console
 from ..errors import RunError
 from ..files import write_json
 from ..planning import Plan, located, plan
-from ..recipes import ComparedRun, Recipe, naming_system
+from ..recipes import Candidate, ComparedRun, Recipe, naming_system
 from ..runs import Run, is_done
 from ..stages import run_recipe
 from .collecting import Finished
@@ -89,9 +89,9 @@ def train(own: Run, runs: Sequence[ComparedRun], others: Iterable[ComparedRun] =
         if pair not in chosen:
             chosen[pair] = _choose(run, work)
         candidate = run.candidates[chosen[pair]]
-        if run.folder == own.folder and len(run.candidates) > 1:
-            own.keep(candidate.recipe, candidate.settings)
-        work.apply(candidate.recipe, run.place)
+        if run.folder == own.folder and candidate.settings:
+            work.keep(candidate)
+        work.apply(candidate.recipe, run.place, candidate.settings)
         done.append(Finished(run, candidate.recipe, len(run.candidates)))
     return done
 
@@ -120,10 +120,24 @@ class _Work:
         if self.total > 1 and self.left:
             logger.info("%d runs are compared or tried, %d of them are to be trained", self.total, self.left)
 
-    def apply(self, recipe: Recipe, place: str) -> Path:
-        """Apply a recipe in its folder, or see that it was applied there; the folder."""
+    def keep(self, candidate: Candidate) -> None:
+        """Have the caller's run made with what its grid chose."""
+        from accelerate import PartialState
+
+        self.left += self.own.keep(candidate.recipe, candidate.settings)
+        PartialState().wait_for_everyone()
+
+    def apply(self, recipe: Recipe, place: str, chosen: Iterable[str] = ()) -> Path:
+        """Apply a recipe in its folder, or see that it was applied there; the folder.
+
+        Args:
+            recipe: for the caller's own run, or another.
+            place: which one, in words.
+            chosen: keys that a grid has chosen the values of.
+        """
         with ExitStack() as stack:
-            run = self.own if Run(recipe).folder == self.own.folder else stack.enter_context(_opened(recipe))
+            own = Run(recipe).folder == self.own.folder
+            run = self.own if own else stack.enter_context(_opened(recipe, chosen))
             if run.finished:
                 return run.folder
             if self.total > 1:
@@ -147,16 +161,17 @@ class _Work:
 
 
 @contextmanager
-def _opened(recipe: Recipe) -> Iterator[Run]:
-    """A run in its own folder, which must have been begun with this very recipe."""
+def _opened(recipe: Recipe, chosen: Iterable[str]) -> Iterator[Run]:
+    """A run in its own folder, which must have been begun with this very recipe, or another of its grid."""
     with ExitStack() as stack:
         try:
-            run = stack.enter_context(Run(recipe))
+            run = stack.enter_context(Run(recipe, chosen=chosen))
         except RunError as error:
             if "made with another recipe" in error.message:
                 error.mend = (
-                    "give the system another name in compare.systems, or remove that folder to train it anew "
-                    "(stages that are as they were are taken over from other runs)"
+                    "remove that folder to train it anew, or give the system another name in compare.systems "
+                    "(stages that are as they were are taken over from other runs); values are best added at "
+                    "the end of a grid"
                 )
             raise
         yield run

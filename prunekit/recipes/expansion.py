@@ -117,8 +117,10 @@ def expand(recipe: Recipe, folder: Path | None = None) -> list[ComparedRun]:
                 else:
                     candidates = [Candidate({}, recipe)]
                 if first[1] and len(candidates) > 1:
+                    # The run itself may be renamed.
+                    trials = _joined("own" if subject else name, "" if first[0] else task)
                     candidates = [
-                        replace(one, trial=_trial(one.recipe, home / "grid", f"{stem}-{number}"))
+                        replace(one, trial=_trial(one.recipe, home / "grid", f"{trials}-{number}"))
                         for number, one in enumerate(candidates, 1)
                     ]
             label = recipe.name if subject else system.label or name
@@ -132,6 +134,7 @@ def _candidates(base: Source, comparing: Recipe, grid: dict[str, list[Any]], *sy
     """A recipe with each combination of a system's grid, or the subject's own."""
     path = ("systems", *system, "grid") if system else ("grid",)
     at = place_of(comparing._marks, "compare", *path)
+    dense = _dense_model(validate(base, comparing._origin)) if grid else {}
     candidates = []
     for values in itertools.product(*grid.values()):
         settings = dict(zip(grid, values, strict=True))
@@ -139,34 +142,54 @@ def _candidates(base: Source, comparing: Recipe, grid: dict[str, list[Any]], *sy
         for key, value in settings.items():
             source = set_key(source, key, value, Location(f"{at}: grid: {key}"))
         recipe = validate(source, comparing._origin)
-        _refuse_own_dense_model(recipe, settings, at)
+        _refuse_what_is_not_tried(recipe, settings, dense, at)
         candidates.append(Candidate(settings, recipe))
     return candidates
 
 
-def _trial(recipe: Recipe, home: Path, name: str) -> Recipe:
-    """The recipe up to its first stage that only measures, in a folder of its own."""
+def _trained(recipe: Recipe) -> list[str]:
+    """The stages up to the first that only measures."""
     kinds = [recipe.uses(key) for key in recipe.stages]
     end = min((kinds.index(kind) for kind in _MEASURING if kind in kinds), default=len(kinds))
-    dropped = {*recipe.stages[end:], "compare", "shares"} - set(recipe.stages[:end])
-    data = {key: value for key, value in recipe.resolved().items() if key not in dropped}
-    data |= {"name": name, "output": str(home), "stages": recipe.stages[:end]}
-    return validate(Source(data, dict(recipe._marks)), recipe._origin)
+    return recipe.stages[:end]
 
 
-def _refuse_own_dense_model(recipe: Recipe, settings: dict[str, Any], at: Location) -> None:
-    """The dense model is the teacher of all and what all are set against: it is not one system's to tune."""
+def _dense_model(recipe: Recipe) -> dict[str, Any]:
+    """What decides the dense model: it is the teacher of all, and what all are set against."""
+    found = {}
+    for key in recipe.stages:
+        config = recipe.config(key)
+        makes_it = recipe.uses(key) == "finetune" and getattr(config, "start", None) == "backbone"
+        if makes_it and getattr(config, "exits", None) == "last":
+            found[key] = recipe.stage_class(key)(config).inputs(recipe, key)
+    return found
+
+
+def _refuse_what_is_not_tried(
+    recipe: Recipe, settings: dict[str, Any], dense: dict[str, Any], at: Location
+) -> None:
+    """A grid tries what changes its own system's training, and nothing that others share."""
+    if _dense_model(recipe) != dense:
+        raise RecipeError(
+            f"{at}: grid: {', '.join(settings)}: the dense model of {', '.join(dense)} is shared by all that "
+            "is compared, and cannot be tried",
+            "try stages behind it; set what decides it in the recipe that compares",
+        )
     for key in settings:
-        stage = key.partition(".")[0]
-        if stage not in recipe.stages or recipe.uses(stage) != "finetune":
-            continue
-        config = recipe.config(stage)
-        if getattr(config, "start", None) == "backbone" and getattr(config, "exits", None) == "last":
+        if key.split(".")[0] not in ("exits", *_trained(recipe)):
             raise RecipeError(
-                f"{at}: grid: {key}: the dense model of {stage} is shared by all that is compared, and "
-                "cannot be tried",
-                f"try stages behind it; set {key} in the recipe that compares",
+                f"{at}: grid: {key}: no stage that is trained depends on it, so that there is nothing to try",
+                f"try settings of {', '.join(_trained(recipe))}",
             )
+
+
+def _trial(recipe: Recipe, home: Path, name: str) -> Recipe:
+    """The recipe up to its first stage that only measures, in a folder of its own."""
+    stages = _trained(recipe)
+    dropped = {*recipe.stages, "compare", "shares"} - set(stages)
+    data = {key: value for key, value in recipe.resolved().items() if key not in dropped}
+    data |= {"name": name, "output": str(home), "stages": stages}
+    return validate(Source(data, dict(recipe._marks)), recipe._origin)
 
 
 def _system_source(recipe: Recipe, name: str, system: SystemConfig, task: str) -> Source:

@@ -156,9 +156,9 @@ def test_the_recipes_own_grid_tunes_its_own_run(tmp_path, trained):
     assert recipe_made(subject).config("assistant").learning_rate == RATES[best]
     # Each stage is that of its settings, though the run could have come to be made with the others.
     for number in (1, 2):
-        trial, fixed = subject / "grid" / f"subject-{number}", subject / "compare" / f"fixed{number}"
+        trial, fixed = subject / "grid" / f"own-{number}", subject / "compare" / f"fixed{number}"
         same_weights(trial / "stages", fixed / "stages")
-    same_weights(subject / "stages", subject / "grid" / f"subject-{best + 1}" / "stages")
+    same_weights(subject / "stages", subject / "grid" / f"own-{best + 1}" / "stages")
     assert (
         trained.count(("subject", "assistant")) == 0 and len([s for _, s in trained if s == "assistant"]) == 4
     )
@@ -173,23 +173,55 @@ def test_a_grid_that_is_added_later_moves_aside_what_it_does_not_keep(tmp_path, 
     scores = _scores(tmp_path / "try" / "subject" / "grid")
     rates = sorted(RATES, key=lambda rate: scores[RATES.index(rate)])
     first = rates[1 if better else 0]
-    apply(tmp_path, None, assistant={"learning_rate": first})
+    apply(tmp_path, {"seeds": [7, 8]}, assistant={"learning_rate": first})
     subject, aside = tmp_path / "subject", tmp_path / "subject.1"
-    before = weights(subject)
+    again, again_aside = subject / "compare" / "subject-8", subject / "compare" / "subject-8.1"
+    before, before_again = weights(subject / "stages"), weights(again)
     report = (subject / "report" / "report.json").read_bytes()
     trained.clear()
-    apply(tmp_path, {"grid": {"assistant.learning_rate": rates}}, assistant={"learning_rate": first})
+    asked = {"seeds": [7, 8], "grid": {"assistant.learning_rate": rates}}
+    apply(tmp_path, asked, assistant={"learning_rate": first})
     # What the run was made with before is one of the settings, and is not trained again.
     number = rates.index(first) + 1
-    assert [run for run, stage in trained if stage == "assistant"] == [f"subject-{3 - number}"]
-    assert recipe_made(subject).config("assistant").learning_rate == rates[1]
-    assert aside.exists() is not better
+    new = [] if better else ["subject-8"]
+    assert [run for run, stage in trained if stage == "assistant"] == [f"own-{3 - number}", *new]
+    for folder in (subject, again):
+        assert recipe_made(folder).config("assistant").learning_rate == rates[1]
+    assert [folder.exists() for folder in (aside, again_aside)] == [not better] * 2
     if not better:
-        moved = weights(aside)
-        assert list(moved) == list(before) and all(torch.equal(moved[key], before[key]) for key in before)
+        for folder, there in ((aside / "stages", before), (again_aside, before_again)):
+            moved = weights(folder)
+            assert list(moved) == list(there) and all(torch.equal(moved[key], there[key]) for key in there)
         assert (aside / "report" / "report.json").read_bytes() == report and (aside / "done.json").exists()
         with Run(recipe_of(tmp_path, None, name="subject.1", assistant={"learning_rate": first})) as run:
             assert run.finished  # it is a run like any other
+    # The report is written anew where it was tried and kept alike.
+    (system,) = read_report(subject / "report").comparison.systems
+    assert system.tried == 2
+    # Renamed, it knows what was tried.
+    trained.clear()
+    subject.rename(tmp_path / "renamed")
+    compare_sources([str(tmp_path / "renamed")], output=None)
+    assert trained == []
+
+
+def test_what_a_grid_has_chosen_is_not_taken_for_what_the_recipe_says(tmp_path, trained):
+    """A grid of one value chooses it; without the grid the run is another than the recipe's."""
+    apply(tmp_path, {"grid": {"assistant.learning_rate": [2e-3]}})
+    assert recipe_made(tmp_path / "subject").config("assistant").learning_rate == 2e-3
+    other = {"systems": {"other": {"assistant": {"temperature": 2}}}}
+    with pytest.raises(
+        RunError, match=r"made with another recipe.*\n.*learning_rate: 0.002 there, 0.001 now"
+    ):
+        apply(tmp_path, other)
+    # A recipe that says what was chosen is the run's; so is the run itself, compared without its grid.
+    apply(tmp_path, other, assistant={"learning_rate": 2e-3})
+    compare_sources([str(tmp_path / "subject"), "compare.grid=null"], output=None)
+    assert [key for key in trained if key[0] == "subject"] == [
+        ("subject", stage) for stage in ("finetune", "assistant", "evaluate")
+    ]
+    settings = [system.settings for system in read_report(tmp_path / "subject" / "report").comparison.systems]
+    assert settings[0]["assistant"]["learning_rate"] == 2e-3
 
 
 def test_killed_while_moving_aside_what_is_not_kept(tmp_path, monkeypatch):
@@ -206,6 +238,7 @@ def test_killed_while_moving_aside_what_is_not_kept(tmp_path, monkeypatch):
                 (folder / name / "file").write_text(name)
             (folder / "metrics.jsonl").write_text("")
             run.finish()
+            (folder / "run.json").write_text("how it was made")
         made = {file.relative_to(folder) for file in folder.rglob("*") if file.is_file()}
         calls = []
 
@@ -227,6 +260,7 @@ def test_killed_while_moving_aside_what_is_not_kept(tmp_path, monkeypatch):
                 run.keep(other, {"assistant.temperature": 3})
         aside = tmp_path / "subject.1"
         assert {file.relative_to(aside) for file in aside.rglob("*")} >= made - {Path(".lock")}
+        assert (aside / "run.json").read_text() == "how it was made"
         assert recipe_made(aside).resolved() == recipe.resolved()
         assert {file.name for file in folder.iterdir()} == {".lock", "recipe.yaml", "run.json", "kept.json"}
         assert (

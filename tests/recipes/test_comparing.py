@@ -263,12 +263,24 @@ def test_the_recipes_own_grid_is_tried_for_its_own_run(write):
             assert values == tuple(candidate.settings.values())
     trials = [candidate.trial for candidate in own.candidates]
     assert [f"{trial.output}/{trial.name}" for trial in trials] == [
-        f"runs/mine/grid/mine-{number}" for number in (1, 2, 3, 4)
+        f"runs/mine/grid/own-{number}" for number in (1, 2, 3, 4)
     ]
     assert {c.trial for c in again.candidates} == {None} and {trial.seed for trial in trials} == {7}
     assert all(trial.compare is None for trial in trials)
     # What others share of the recipe is what it says itself, not what its grid finds.
     assert the(runs["other, seed 7"]).config("warm").epochs == 3
+
+
+@pytest.mark.parametrize("key", ["finetune.epochs", "exits.reads", "evaluate.max_drop"])
+def test_a_grid_tries_its_own_training_alone(key):
+    """Not the dense model, which all share, through whatever key; not what is decided after training."""
+    values = {"finetune.epochs": "[1, 2]", "exits.reads": "[first, learned]", "evaluate.max_drop": "[0, 1]"}
+    recipe = load_recipe("costeff", [f"compare.grid={{{key}: {values[key]}}}"])
+    message = (
+        "nothing to try" if key.startswith("evaluate") else "the dense model of finetune is shared by all"
+    )
+    with pytest.raises(RecipeError, match=rf"command line: compare.grid: grid: {key}: .*{message}"):
+        expand(recipe)
 
 
 def test_a_grid_is_turned_off(write):
@@ -308,6 +320,9 @@ WRONG = [
     ("  systems: {few: {shares: [slim.heads: {warm.mode: 1}]}}\n", r"3:28: shares: warm.mode is 'first', expected a number", None),
     ("  systems: {few: {shares: [5]}}\n", r"mine.yaml:3:28: compare.systems.few.shares.0", None),
     ("  systems: {few: {grid: {data.train_size: [9, 20]}}}\n", r"grid: data.train_size is shared by all", None),
+    ("  grid: {slim.heads: []}\n", r"compare.grid: slim.heads has no values to try", None),
+    ("  grid: {slim.haeds: [1, 2]}\n", r"grid: slim.haeds: unknown key", "heads"),
+    ("  grid: {recover.epochs: [1, 2]}\n", r"3:3: grid: recover.epochs: no stage that is trained", "slim"),
     ("  systems: {few: {grid: {training.batch_size: [9]}}}\n", r"grid: training.batch_size is shared by all", None),
     ("  systems: [deebert, other.yaml, deebert]\n", r"'deebert' is there twice", None),
     ("  systems: {few: {grid: {slim.heads: []}}}\n", r"grid: slim.heads has no values", None),
