@@ -169,7 +169,7 @@ def _refuse_what_is_not_tried(
     recipe: Recipe, settings: dict[str, Any], dense: dict[str, Any], at: Location
 ) -> None:
     """A grid tries what changes its own system's training, and nothing that others share."""
-    if _dense_model(recipe) != dense:
+    if settings and _dense_model(recipe) != dense:
         raise RecipeError(
             f"{at}: grid: {', '.join(settings)}: the dense model of {', '.join(dense)} is shared by all that "
             "is compared, and cannot be tried",
