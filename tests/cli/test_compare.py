@@ -154,7 +154,7 @@ def test_two_systems_of_one_name_that_differ(here, tmp_path):
     told["training"]["batch_size"] = 7
     recipe.write_text(yaml.safe_dump(told))
     said = here("compare", "runs/mine-1", "runs/mine-2")
-    refused(said, "by name seeds of one system", "training.batch_size: '16' and '7'", "rename")
+    refused(said, "by name seeds of one system", "training.batch_size: 16 and 7", "rename")
     recipe.write_text(yaml.safe_dump({**told, "seed": 1}))
     (tmp_path / "runs/mine-2").rename(tmp_path / "mine-1")
     refused(here("compare", "runs/mine-1", "mine-1"), "are both mine, reviews, 1, and differ")
