@@ -249,7 +249,7 @@ class Run:
 
     def _compared_there(self) -> Any:
         """What the recipe that is there compares with."""
-        return _with_defaults(_source_of(self.folder).data).get("compare")
+        return _with_defaults(_asked_for(self.folder).data).get("compare")
 
     def _differs_from_there(self) -> bool:
         """Whether what is there was made with other settings, and in nothing but what a grid has chosen.
@@ -257,9 +257,7 @@ class Run:
         Raises:
             RunError: it was made with another recipe.
         """
-        made = _with_kept(self.folder, _source_of(self.folder))
-        made.data.pop("compare", None)
-        differing = _differing(_with_defaults(made.data), self.recipe)
+        differing = _differing(_with_defaults(_made_with(self.folder)), self.recipe)
         if self.recipe.compare is not None:
             # Whether these are as they will be, is known once the grid has chosen.
             differing = {key: pair for key, pair in differing.items() if key not in self.recipe.compare.grid}
@@ -296,9 +294,7 @@ def recipe_of(folder: Path) -> Recipe:
     Raises:
         RecipeError: it was written by a version whose recipes mean nothing to this one.
     """
-    source = _with_kept(folder, _source_of(folder))
-    source.data.pop("compare", None)
-    return recipe_from_mapping(source.data)
+    return recipe_from_mapping(_made_with(folder))
 
 
 def kept_settings(folder: Path) -> dict[str, Any]:
@@ -307,15 +303,18 @@ def kept_settings(folder: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_text(encoding="utf-8"))["settings"]) if file.is_file() else {}
 
 
-def _source_of(folder: Path) -> Source:
+def _asked_for(folder: Path) -> Source:
     file = folder / "recipe.yaml"
     return parse(file.read_text(encoding="utf-8"), str(file))
 
 
-def _with_kept(folder: Path, source: Source) -> Source:
+def _made_with(folder: Path) -> dict[str, Any]:
+    """What was asked for, with what a grid chose of it, and nothing to compare."""
+    source = _asked_for(folder)
+    source.data.pop("compare", None)
     for key, value in kept_settings(folder).items():
         source = set_key(source, key, value, Location(str(folder / _KEPT)))
-    return source
+    return source.data
 
 
 def _differing(there: Mapping[str, Any], recipe: Recipe) -> dict[str, tuple[Any, Any]]:

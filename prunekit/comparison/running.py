@@ -43,10 +43,9 @@ def check(runs: Sequence[ComparedRun]) -> None:
     lacking = {run.task for run in runs if _lacks(run)}
     subject: dict[str, float] = {}
     for run in runs:
-        # Seeds differ in nothing that a plan looks at.
-        if run.task not in lacking or run.seed != first[run.system, run.task]:
-            continue
-        if not (run.subject or _lacks(run)):
+        # Seeds differ in nothing that a plan looks at; the others are held against the subject.
+        looked_at = run.task in lacking if run.subject else _lacks(run)
+        if not looked_at or run.seed != first[run.system, run.task]:
             continue
         with nullcontext() if run.subject else naming_system(run.system, run.task if several else None):
             epochs, *_ = [epochs_of(plan(candidate.recipe)) for candidate in run.candidates]

@@ -103,19 +103,17 @@ def expand(recipe: Recipe, folder: Path | None = None) -> list[ComparedRun]:
             subject, first = system is own, (task == tasks[0], seed == seeds[0])
             stem = _joined(name, "" if first[0] else task, "" if first[1] else str(seed))
             with nullcontext() if subject else naming_system(name, task if len(tasks) > 1 else None):
-                if not (subject and all(first)):
+                if subject and all(first):
+                    candidates = _own_candidates(recipe, system.grid)
+                else:
                     base = _system_source(recipe, name, system, task)
                     base.data.update(name=stem, output=str(home / "compare"), seed=seed)
                     base.data["description"] = system.label or name
                     if not first[1] and base.data["data"].get("seed") is None:
                         # Other seeds train on the same examples.
                         base.data["data"]["seed"] = seeds[0]
-                    candidates = _candidates(base, recipe, system.grid, name)
-                elif system.grid:
-                    base = Source(recipe.resolved(), dict(recipe._marks))
-                    candidates = _candidates(base, recipe, system.grid)
-                else:
-                    candidates = [Candidate({}, recipe)]
+                    whose = () if subject else ("systems", name)
+                    candidates = _candidates(base, recipe, system.grid, whose)
                 if first[1] and len(candidates) > 1:
                     # The run itself may be renamed.
                     trials = _joined("own" if subject else name, "" if first[0] else task)
@@ -130,10 +128,18 @@ def expand(recipe: Recipe, folder: Path | None = None) -> list[ComparedRun]:
     return runs
 
 
-def _candidates(base: Source, comparing: Recipe, grid: dict[str, list[Any]], *system: str) -> list[Candidate]:
-    """A recipe with each combination of a system's grid, or the subject's own."""
-    path = ("systems", *system, "grid") if system else ("grid",)
-    at = place_of(comparing._marks, "compare", *path)
+def _own_candidates(recipe: Recipe, grid: dict[str, list[Any]]) -> list[Candidate]:
+    """The recipe itself, or with each combination of its grid."""
+    if not grid:
+        return [Candidate({}, recipe)]
+    return _candidates(Source(recipe.resolved(), dict(recipe._marks)), recipe, grid, ())
+
+
+def _candidates(
+    base: Source, comparing: Recipe, grid: dict[str, list[Any]], whose: tuple[str, ...]
+) -> list[Candidate]:
+    """A recipe with each combination of a grid, which is ``compare.<whose>.grid``."""
+    at = place_of(comparing._marks, "compare", *whose, "grid")
     dense = _dense_model(validate(base, comparing._origin)) if grid else {}
     candidates = []
     for values in itertools.product(*grid.values()):
