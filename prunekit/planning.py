@@ -68,7 +68,8 @@ class Plan:
         label_names: of the classes, where they are known; two are assumed where they are not.
         stages: what was planned so far.
         sizes_known: whether the model's sizes are settled before anything is scored.
-        teacher_bytes: disk that a cached teacher takes, where a stage has one and the examples were read.
+        teachers: configurations of the models that later stages learn from, by role, e.g. ``"assistant"``.
+        cached: bytes on the disk of each teacher's answers, where they are kept and the examples were read.
         vocab_size: of the tokenizer, which decides the built-in encoder's embedding.
     """
 
@@ -79,7 +80,8 @@ class Plan:
     label_names: list[str] | None = None
     stages: list[PlannedStage] = field(default_factory=list)
     sizes_known: bool = True
-    teacher_bytes: int | None = None
+    teachers: dict[str, Any] = field(default_factory=dict)
+    cached: dict[str, int] = field(default_factory=dict)
     vocab_size: int | None = None
 
     def start_anew(self) -> None:
@@ -126,14 +128,14 @@ class Plan:
             return None
         return math.ceil(round(work.epochs * self.steps_per_epoch, 6)) * work.times
 
-    def cache_teacher(self) -> None:
-        """Count on the disk for a teacher's answers to the training examples; the model as it is teaches."""
+    def cache_teacher(self, role: str) -> None:
+        """Count on the disk for a teacher's answers to the training examples."""
         if self.task is None:
             return
         from .distill.cache import CacheShape
 
-        config, tokens = self.model.config, self.task.lengths("train")
-        self.teacher_bytes = CacheShape(
+        config, tokens = self.teachers[role], self.task.lengths("train")
+        self.cached[role] = CacheShape(
             tokens=int(tokens.sum()),
             examples=len(tokens),
             states=config.num_hidden_layers + 1,
@@ -167,8 +169,12 @@ def plan(recipe: Recipe, task: EncodedTask | None = None, vocab_size: int | None
     planned = Plan(recipe, backbone, original, task, names, vocab_size=vocab_size)
     for key in recipe.stages:
         kind = recipe.stage_class(key)
+        stage = kind(recipe.config(key))
         with located(recipe, key):
-            works = kind(recipe.config(key)).plan(planned)
+            works = stage.plan(planned)
+        for role in stage.gives:
+            # An original that is there stays.
+            planned.teachers.setdefault(role, planned.model.config)
         figures = model_figures(planned.model, key, before=shape) if planned.sizes_known else None
         summary = (kind.__doc__ or "").strip().split("\n", 1)[0]
         planned.stages.append(PlannedStage(key, summary, works, figures))

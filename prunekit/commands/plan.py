@@ -204,10 +204,10 @@ def _print_layers(planned: Plan) -> None:
 
 def _print_notes(planned: Plan) -> None:
     out = console.out()
-    if planned.teacher_bytes is not None:
+    if planned.cached:
         out.print(
             f"the teacher's answers to the training examples, kept on disk while the recipe is applied: "
-            f"{planned.teacher_bytes / 2**20:,.0f} MiB",
+            f"{sum(planned.cached.values()) / 2**20:,.0f} MiB",
             soft_wrap=True,
         )
     if not planned.sizes_known:

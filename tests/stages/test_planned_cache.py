@@ -1,0 +1,49 @@
+"""The disk that a plan counts on for its teachers' answers, against hand counts."""
+
+from __future__ import annotations
+
+import pytest
+from tiny import tiny_recipe
+
+from prunekit.data import encode, load_task
+from prunekit.models import load_tokenizer
+from prunekit.planning import plan
+
+EXAMPLES, HIDDEN, STATES, CLASSES = 100, 16, 3, 2  # of the tiny recipe: two layers and the embeddings
+
+
+def planned(tmp_path, **changes):
+    recipe = tiny_recipe(tmp_path, **changes)
+    data = load_task(recipe.data, recipe.seed)
+    tokenizer = load_tokenizer(recipe.model, data.train["text"])
+    task = encode(data, tokenizer, recipe.training.max_length)
+    return plan(recipe, task, vocab_size=len(tokenizer)), sum(map(len, task.train["input_ids"]))
+
+
+def nbytes(tokens, exits):
+    """Hidden states and logits in float32, and where each example begins and the last ends in int64."""
+    return 4 * tokens * STATES * HIDDEN + 4 * EXAMPLES * exits * CLASSES + 8 * (EXAMPLES + 1)
+
+
+def test_one_teacher_is_counted_once(tmp_path):
+    made, tokens = planned(tmp_path)
+    assert made.cached == {"assistant": nbytes(tokens, exits=2)}
+
+
+def test_each_teacher_is_counted(tmp_path):
+    made, tokens = planned(tmp_path, recover={"teacher": "original"})
+    assert made.cached == {"assistant": nbytes(tokens, exits=2), "original": nbytes(tokens, exits=1)}
+
+
+@pytest.mark.parametrize("student", [{"layers": 1}, {"hidden_size": 8, "heads": 4, "neurons": 16}])
+def test_a_teacher_is_counted_as_it_is_whatever_its_student_is(tmp_path, student):
+    stages = ["finetune", "student", "distill", "evaluate"]
+    made, tokens = planned(tmp_path, student=student, distill={"hidden": 1}, stages=stages)
+    assert made.cached == {"original": nbytes(tokens, exits=1)}
+
+
+@pytest.mark.parametrize(("slenderize", "recover"), [("off", "auto"), ("auto", "off"), ("off", "off")])
+def test_what_is_not_cached_is_not_counted(tmp_path, slenderize, recover):
+    made, tokens = planned(tmp_path, slenderize={"cache": slenderize}, recover={"cache": recover})
+    cached = {} if slenderize == recover else {"assistant": nbytes(tokens, exits=2)}
+    assert made.cached == cached
