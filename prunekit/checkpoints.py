@@ -18,6 +18,7 @@ from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 from .architectures import shape_of
 from .errors import CheckpointError
 from .exits import MultiExitConfig, MultiExitForSequenceClassification
+from .files import sync
 from .slim import SlimConfig, SlimLoader
 
 SHAPES_FILE = "prunekit.json"
@@ -61,7 +62,8 @@ def save(
                 tokenizer.save_pretrained(new)
             if extra is not None:
                 extra(new)
-            _sync(new)
+            for path in [*new.rglob("*"), new]:
+                sync(path)
             old = Path(temporary) / "old"
             if target.exists():
                 target.rename(old)
@@ -210,12 +212,3 @@ def narrow_parameter(module: nn.Module, name: str, value: torch.Tensor) -> None:
         module.normalized_shape = tuple(value.shape)
     elif isinstance(module, nn.Embedding):
         module.num_embeddings, module.embedding_dim = value.shape
-
-
-def _sync(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

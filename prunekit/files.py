@@ -55,7 +55,8 @@ def write_with(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]) 
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(target)
         temporary = None
-        _sync_folder(target.parent)
+        # The rename itself, too.
+        sync(target.parent)
     except OSError as error:
         raise RunError(
             f"cannot write {target}: {error.strerror or error}",
@@ -65,6 +66,15 @@ def write_with(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]) 
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
     return target
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, have reached the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def plain(value: Any) -> Any:
@@ -88,14 +98,3 @@ def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable, where the system lets a folder be opened."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import RunError
-from ..files import write_json
+from ..files import sync, write_json
 from .teachers import INPUTS, LiveTeacher, Teacher, TeacherOutput
 
 Collate = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]]
@@ -257,8 +257,8 @@ def _write(
             advance(len(rows))
     for array, name in ((hidden, "hidden.f32"), (logits, "logits.f32")):
         cast("np.memmap[Any, Any]", array).flush()
-        _sync(folder / name)
-    _sync(folder / "offsets.npy")
+        sync(folder / name)
+    sync(folder / "offsets.npy")
 
 
 def _mapped(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
@@ -282,11 +282,3 @@ def _device(model: nn.Module) -> torch.device:
 
 def _float32(device: torch.device) -> AbstractContextManager[Any]:
     return torch.autocast(device.type, enabled=False)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

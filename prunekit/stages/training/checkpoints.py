@@ -6,12 +6,11 @@ else has reached the disk; a folder without it is what a kill left, and is remov
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
 
-from ...files import write_json
+from ...files import sync, write_json
 
 MARKER = "complete.json"
 _NAME = re.compile(r"checkpoint-(\d+)")
@@ -44,10 +43,10 @@ def last_complete(folder: Path) -> Path | None:
 def mark_complete(path: Path) -> None:
     """Say that a checkpoint is whole, once all of it is on the disk."""
     for file in path.iterdir():
-        _sync(file)
-    _sync(path)
+        sync(file)
+    sync(path)
     write_json(path / MARKER, {"files": sorted(file.name for file in path.iterdir())})
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def remove_others(folder: Path, keep: set[int]) -> None:
@@ -57,11 +56,3 @@ def remove_others(folder: Path, keep: set[int]) -> None:
             # Without its marker first, so that half a removal is not taken for a checkpoint.
             (path / MARKER).unlink(missing_ok=True)
             shutil.rmtree(path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
