@@ -9,6 +9,7 @@ from pydantic import Field
 
 from . import register
 from .base import Stage, StageConfig, StageContext
+from .config import ExitsLearningRate
 
 if TYPE_CHECKING:
     from ..exits import MultiExitForSequenceClassification
@@ -21,6 +22,7 @@ class AssistantConfig(StageConfig):
 
     epochs: float = Field(3.0, gt=0, description="passes over the training examples")
     learning_rate: float = Field(3e-5, gt=0, description="after the warm-up; then it falls linearly to zero")
+    exits_learning_rate: ExitsLearningRate = None
     ground_truth: float = Field(0.5, ge=0, description="weight of the cross-entropy with the labels")
     predictions: float = Field(
         0.5, ge=0, description="weight of the soft cross-entropy with the original's final prediction"
@@ -86,6 +88,7 @@ class Assistant(Stage):
             ),
             phase="train",
             learning_rate=config.learning_rate,
+            exits_learning_rate=config.exits_learning_rate,
             epochs=config.epochs,
             gradient_equilibrium=config.gradient_equilibrium,
         )

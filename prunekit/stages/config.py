@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+
+# Of stages that train exits together with what lies under them.
+ExitsLearningRate = Annotated[
+    float | None,
+    Field(
+        gt=0,
+        description="of the exits, which begin with random weights; default: learning_rate",
+    ),
+]
 
 
 class TrainingConfig(BaseModel):

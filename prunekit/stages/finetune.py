@@ -12,6 +12,7 @@ from ..exits.heads import HeadKind, Reads
 from . import register
 from .assistant import with_exits
 from .base import Stage, StageConfig, StageContext, derive_seed
+from .config import ExitsLearningRate
 
 if TYPE_CHECKING:
     from ..exits import MultiExitForSequenceClassification
@@ -27,6 +28,7 @@ class FinetuneConfig(StageConfig):
 
     epochs: float = Field(3.0, gt=0, description="passes over the training examples")
     learning_rate: float = Field(3e-5, gt=0, description="after the warm-up; then it falls linearly to zero")
+    exits_learning_rate: ExitsLearningRate = None
     start: Literal["backbone", "model"] = Field(
         "backbone",
         description="backbone: the recipe's model as it is; model: the one that the stages before made",
@@ -107,6 +109,7 @@ class Finetune(Stage):
             Objective([truth(exit_weights=config.exit_weights)]),
             phase="train",
             learning_rate=config.learning_rate,
+            exits_learning_rate=config.exits_learning_rate,
             epochs=config.epochs,
             gradient_equilibrium=config.gradient_equilibrium and len(model.exits) > 1,
         )

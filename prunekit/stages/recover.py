@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from . import register
 from .base import StageContext
+from .config import ExitsLearningRate
 from .distillation import DistillationConfig, DistillationStage
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class RecoverConfig(DistillationConfig):
     features_learning_rate: float = Field(3e-5, gt=0, description="learning rate of those epochs")
     epochs: float = Field(3.0, ge=0, description="epochs of all that has a weight, after them")
     learning_rate: float = Field(2e-5, gt=0, description="learning rate of these epochs")
+    exits_learning_rate: ExitsLearningRate = None
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> RecoverConfig:
@@ -96,6 +98,7 @@ class Recover(DistillationStage):
                 config.objective(teacher),
                 phase="predictions",
                 learning_rate=config.learning_rate,
+                exits_learning_rate=config.exits_learning_rate,
                 epochs=config.epochs,
                 gradient_equilibrium=config.gradient_equilibrium,
                 dropout=config.dropout,

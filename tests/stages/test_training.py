@@ -43,23 +43,35 @@ def fit(context, model, **options):
     return Fitter(context).fit(model, Objective([truth()]), **options)
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
-def test_training_is_the_plain_loop(tmp_path, accumulation):
+@pytest.mark.parametrize(("accumulation", "of_exits"), [(1, None), (2, None), (1, 2e-2)])
+def test_training_is_the_plain_loop(tmp_path, accumulation, of_exits):
     context = make_context(tmp_path, gradient_accumulation=accumulation)
     trained = make_model(context)
-    fit(context, trained, select_best=False, gradient_equilibrium=True)
+    fit(context, trained, select_best=False, gradient_equilibrium=True, exits_learning_rate=of_exits)
 
     model, fitter = make_model(context), Fitter(context)
-    decayed = [p for n, p in model.named_parameters() if not n.endswith("bias") and "LayerNorm" not in n]
-    others = [p for n, p in model.named_parameters() if n.endswith("bias") or "LayerNorm" in n]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}], lr=1e-3
-    )
+    groups = [
+        {
+            "params": [parameter],
+            "weight_decay": 0.0 if name.endswith("bias") or "LayerNorm" in name else 0.01,
+            "lr": of_exits if of_exits and name.startswith("exits.") else 1e-3,
+        }
+        for name, parameter in model.named_parameters()
+    ]
+    optimizer = torch.optim.AdamW(groups)
     steps = 2 * fitter.steps_per_epoch
     assert fitter.steps_per_epoch == math.ceil(math.ceil(100 / 16) / accumulation)
     schedule = get_linear_schedule_with_warmup(optimizer, math.ceil(0.1 * steps), steps)
     sampler = fitter._trainer(
-        make_model(context), Objective([truth()]), tmp_path / "unused", "train", 1e-3, steps, False, None
+        make_model(context),
+        Objective([truth()]),
+        tmp_path / "unused",
+        "train",
+        1e-3,
+        None,
+        steps,
+        False,
+        None,
     ).sampler
     model.train()
     model.gradient_equilibrium = True
@@ -106,7 +118,8 @@ def test_stopped_in_every_phase_of_saving_it_goes_on_to_the_same_bits(tmp_path, 
     (tmp_path / "b").mkdir()
     unbroken = make_context(tmp_path / "a", checkpoint_seconds=1e9)
     whole = make_model(unbroken, dropout=0.3)
-    expected = fit(unbroken, whole)
+    rates = {"exits_learning_rate": 2e-2}  # the optimizer's groups are then made anew
+    expected = fit(unbroken, whole, **rates)
 
     broken = make_context(tmp_path / "b", checkpoint_seconds=0)
     places = [
@@ -128,9 +141,9 @@ def test_stopped_in_every_phase_of_saving_it_goes_on_to_the_same_bits(tmp_path, 
 
             patch.setattr(owner, name, stop)
             with pytest.raises(Stop):
-                fit(broken, make_model(broken, dropout=0.3))
+                fit(broken, make_model(broken, dropout=0.3), **rates)
     model = make_model(broken, dropout=0.3)
-    assert fit(broken, model) == expected
+    assert fit(broken, model, **rates) == expected
     for (name, ours), theirs in zip(model.named_parameters(), whole.parameters(), strict=True):
         assert torch.equal(ours, theirs), name
 

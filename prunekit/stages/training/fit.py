@@ -126,6 +126,7 @@ class Fitter:
         learning_rate: float,
         epochs: float,
         select_best: bool = True,
+        exits_learning_rate: float | None = None,
         gradient_equilibrium: bool = False,
         dropout: float | None = None,
         fixed: Sequence[nn.Module] = (),
@@ -140,6 +141,7 @@ class Fitter:
             epochs: may be a fraction; at least one step is taken, unless it is 0.
             select_best: evaluate at every epoch's end and keep the weights with the best mean score over
                 exits, else keep the last.
+            exits_learning_rate: of the exits, in the same way; ``None``: ``learning_rate``.
             gradient_equilibrium: balance the exits' gradients (Eq. 3).
             dropout: of all dropout layers during this training; ``None``: each as the model has it.
             fixed: modules of the model that are not trained, and run without dropout.
@@ -165,7 +167,9 @@ class Fitter:
             frozen(fixed),
             console.progress(phase, steps, done) as bar,
         ):
-            trainer = self._trainer(model, objective, folder, phase, learning_rate, steps, select_best, bar)
+            trainer = self._trainer(
+                model, objective, folder, phase, learning_rate, exits_learning_rate, steps, select_best, bar
+            )
             if done >= steps:
                 # The Trainer would take one step more.
                 trainer.state = trainer.state.load_from_json(str(resumed / "trainer_state.json"))  # type: ignore[operator]
@@ -198,6 +202,7 @@ class Fitter:
         folder: Path,
         phase: str,
         learning_rate: float,
+        exits_learning_rate: float | None,
         steps: int,
         select_best: bool,
         bar: console.Task,
@@ -231,6 +236,7 @@ class Fitter:
             seed=context.seed(phase, "dropout"),
             name=f"{context.key}, {phase}" if phase != context.key else phase,
             checkpoint_seconds=settings.checkpoint_seconds,
+            exits_learning_rate=exits_learning_rate,
             on_log=on_log,
             bar=bar,
         )

@@ -53,6 +53,7 @@ class StageTrainer(Trainer):
         seed: of dropout.
         name: of the training run, in messages.
         checkpoint_seconds: write a checkpoint when so much time has passed.
+        exits_learning_rate: of the exits; ``None``: the arguments' learning rate.
         on_log: called with the step and what was measured.
         bar: shows how far it is.
     """
@@ -71,6 +72,7 @@ class StageTrainer(Trainer):
         seed: int,
         name: str,
         checkpoint_seconds: float,
+        exits_learning_rate: float | None,
         on_log: Callable[[int, dict[str, Any]], None],
         bar: console.Task,
     ) -> None:
@@ -81,6 +83,7 @@ class StageTrainer(Trainer):
         self.autocast = autocast
         self.step_seed = seed
         self.name = name
+        self.exits_learning_rate = exits_learning_rate
         self.on_log = on_log
         # Each call of training_step gives the mean over its batch.
         self.loss_is_scaled_for_ga = False
@@ -93,6 +96,18 @@ class StageTrainer(Trainer):
         self.add_callback(_Flow(self, checkpoint_seconds, bar))
 
     # -- what is trained
+
+    def create_optimizer(self, *arguments: Any, **options: Any) -> torch.optim.Optimizer:
+        """The Trainer's, with groups of their own for the exits where their learning rate differs."""
+        optimizer = super().create_optimizer(*arguments, **options)
+        if self.exits_learning_rate is not None:
+            model: Any = self.model
+            exits = {id(parameter) for parameter in model.exits.parameters()}
+            for group in list(optimizer.param_groups):
+                own = [parameter for parameter in group["params"] if id(parameter) in exits]
+                group["params"] = [parameter for parameter in group["params"] if id(parameter) not in exits]
+                optimizer.add_param_group({**group, "params": own, "lr": self.exits_learning_rate})
+        return optimizer
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """One batch forward and backward, with this step's own random numbers."""
