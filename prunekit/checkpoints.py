@@ -96,6 +96,8 @@ def load(folder: str | os.PathLike[str], *, into: nn.Module | None = None, **kwa
     source = Path(folder)
     weights = source / WEIGHTS_FILE
     if not weights.is_file():
+        if not source.exists():
+            raise CheckpointError(f"there is no folder {source}", "give a run's folder, or a model's")
         raise CheckpointError(f"{source} is not a model folder: there is no {WEIGHTS_FILE}")
     try:
         with safe_open(weights, "pt") as opened:

@@ -175,7 +175,7 @@ def compare(
       prunekit compare runs/costeff compare.systems='[deebert-slender, pabee-slender]'
       prunekit compare costeff compare.seeds='[42, 43, 44]'
       prunekit compare runs/mine-1 runs/mine-2 runs/other-1 runs/other-2 --output mine-or-other
-      prunekit compare ablations --output ablations
+      prunekit compare ablations --output what-each-part-is-worth
     """
     from .commands.compare import compare_sources
 
@@ -305,7 +305,7 @@ def list_parts(
     list_kinds(kind)
 
 
-@app.command(hidden=True)
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors that complete and check YAML."""
     import json

@@ -156,8 +156,10 @@ def test_a_configuration_that_makes_no_model(tmp_path, changes):
 
 
 def test_missing_folder(tmp_path):
-    with pytest.raises(CheckpointError, match=r"no model\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"there is no folder .*nowhere"):
         prunekit.load(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match=r"no model\.safetensors"):
+        prunekit.load(tmp_path)
 
 
 def test_a_model_of_someone_else(tmp_path):

@@ -101,11 +101,11 @@ def _config(**settings: Any) -> CalibrateConfig:
 
 
 def _of_run(run: Path) -> _Examples:
-    from ..recipes import load_recipe
+    from ..runs import recipe_of
     from ..stages.calibrate import CHOSE_CHECKPOINTS, check_metrics
     from ..stages.outputs import outputs_of
 
-    data = load_recipe(str(run / "recipe.yaml")).data
+    data = recipe_of(run).data
     check_metrics(data.metrics)
     split = "calibration" if data.calibration_size else "validation"
     if split == "validation":
@@ -129,10 +129,10 @@ def _of_file(
 ) -> _Examples:
     from ..calibration import check_examples
     from ..data import collator, encode_examples, load_examples
-    from ..recipes import load_recipe
+    from ..runs import recipe_of
     from ..stages.outputs import examples_outputs
 
-    recipe = load_recipe(str(source / "recipe.yaml")) if is_run(source) else None
+    recipe = recipe_of(source) if is_run(source) else None
     names: Any = model.config.id2label
     labels = [str(names[number]) for number in range(len(names))]
     examples = load_examples(str(data), "--data", labels, None if recipe is None else recipe.data)

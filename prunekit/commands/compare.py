@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .. import console
 from ..errors import RunError
-from ..recipes import Recipe, expand, load_recipe
+from ..recipes import Recipe, expand, load_recipe, shipped_recipes
 from ..runs import Run, is_done, kept_settings
 from .result import show_comparison
 from .sources import is_run
@@ -37,11 +37,13 @@ def compare_sources(arguments: Sequence[str], *, output: Path | None) -> None:
             f"{groups[0][0].folder} alone is nothing to compare",
             "give a second run, or say with what: compare.systems='[deebert-slender]'",
         )
+    # What is wrong is found before a run's recipe is written anew, and before anything is trained.
+    for runs in groups:
+        comparison.check(runs)
+    comparison.check_systems(groups)
     finished = []
     with ExitStack() as stack:
         held = [stack.enter_context(Run(recipe)) for recipe in recipes]
-        for runs in groups:
-            comparison.check(runs)
         every = [run for runs in groups for run in runs]
         for run, runs in zip(held, groups, strict=True):
             finished.append(comparison.train(run, runs, every))
@@ -52,13 +54,16 @@ def compare_sources(arguments: Sequence[str], *, output: Path | None) -> None:
 
 
 def _is_override(argument: str) -> bool:
-    return re.match(r"[\w.-]+=", argument) is not None and not Path(argument).exists()
+    if re.match(r"[\w.-]+=", argument) is None:
+        return False
+    # What is longer can be no file's name, and asking for it is an error.
+    return len(argument) > 255 or not Path(argument).exists()
 
 
 def _recipe(source: str, overrides: Sequence[str]) -> Recipe:
     """The recipe of a finished run, to be found where the run lies; or one of the recipes there are."""
     folder = Path(source)
-    if not folder.is_dir():
+    if not folder.is_dir() or (source in shipped_recipes() and not is_run(folder)):
         recipe = load_recipe(source, overrides)
         for note in recipe.notes:
             logger.warning(note)

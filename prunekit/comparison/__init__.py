@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .collecting import Finished, collect, same_systems, write_comparison
+from .collecting import Finished, check_systems, collect, same_systems, write_comparison
 from .planned import PlannedRun, plan_comparison
 from .running import check, finished, train
 from .sharing import Pool, prefix_digests
@@ -12,6 +12,7 @@ __all__ = [
     "PlannedRun",
     "Pool",
     "check",
+    "check_systems",
     "collect",
     "finished",
     "plan_comparison",

@@ -201,18 +201,38 @@ def same_systems(groups: Sequence[Sequence[Finished]]) -> list[Finished]:
     """
     if len(groups) == 1:
         return list(groups[0])
+    merged = _merged(groups, [group[0].run for group in groups])
+    _check_settings(merged)
+    return merged
+
+
+def check_systems(groups: Sequence[Sequence[ComparedRun]]) -> None:
+    """What :func:`same_systems` would refuse of runs that no grid chooses, before they are trained.
+
+    Raises:
+        RunError: two different runs of one system, task and seed.
+    """
+    settled = [
+        [Finished(run, run.candidates[0].recipe, 1) for run in runs if len(run.candidates) == 1]
+        for runs in groups
+    ]
+    _merged(settled, [runs[0] for runs in groups])
+
+
+def _merged(groups: Sequence[Sequence[Finished]], owns: Sequence[ComparedRun]) -> list[Finished]:
+    """All runs of the groups, each once; ``owns`` are the recipes' own runs."""
     merged: dict[tuple[str, str, int], Finished] = {}
-    for group in groups:
+    for group, own in zip(groups, owns, strict=True):
         for one in group:
-            renamed = _renamed(one, group[0].run)
+            renamed = _renamed(one, own) if len(groups) > 1 else one
             key = (renamed.run.system, renamed.run.task, renamed.run.seed)
             there = merged.setdefault(key, renamed)
             if there is not renamed and prefix_digests(there.recipe) != prefix_digests(renamed.recipe):
                 raise RunError(
                     f"{there.folder} and {renamed.folder} are both {', '.join(map(str, key))}, and differ",
-                    "compare one of them, or give the systems other names",
+                    "compare one of them, give the systems other names, or leave out what the recipes "
+                    "themselves compare with: compare=null",
                 )
-    _check_settings(list(merged.values()))
     return list(merged.values())
 
 
@@ -225,10 +245,11 @@ def _renamed(one: Finished, own: ComparedRun) -> Finished:
 
 
 def _stem(name: str, task: str, seed: int) -> str:
-    """A run's name without the task and the seed at its end."""
-    ends = rf"[-_.](?:{re.escape(task)}|(?:s|seed)?[-_.]?{seed})$"
-    while (shorter := re.sub(ends, "", name)) not in (name, ""):
-        name = shorter
+    """A run's name without the task and the seed at its end, each taken off once."""
+    ends = [rf"[-_.]{re.escape(task)}$", rf"[-_.](?:s|seed)?[-_.]?{seed}$"]
+    while found := next((end for end in ends if re.sub(end, "", name) not in (name, "")), None):
+        name = re.sub(found, "", name)
+        ends.remove(found)
     return name
 
 

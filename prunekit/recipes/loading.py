@@ -91,10 +91,11 @@ def find_recipe(path: str | os.PathLike[str]) -> Path:
         return file
     shipped = shipped_recipes()
     bare = os.fspath(path).removesuffix(".yaml")
-    if file.exists():
-        raise RecipeError(f"{file} is a folder, expected a recipe (a YAML file)")
     if bare in shipped:
         return shipped[bare]
+    if file.exists():
+        mend = f"give {file / 'recipe.yaml'}" if (file / "recipe.yaml").is_file() else None
+        raise RecipeError(f"{file} is a folder, expected a recipe (a YAML file)", mend)
     same = f"; the shipped recipe is called {file.stem!r}" if file.stem in shipped else ""
     raise RecipeError(
         f"there is no recipe {os.fspath(path)!r}{same}",
@@ -148,9 +149,10 @@ def _base_file(file: Path, base: str, place: Location) -> Path:
     shipped = shipped_recipes()
     name = base.removesuffix(".yaml")
     if name not in shipped:
+        where = "the working folder" if place.line is None else f"the folder of {file.name}"
         raise RecipeError(
             f"{place}: extends: there is no file {beside}",
-            f"give a path beside {file.name}, or one of the shipped recipes: {', '.join(shipped)}",
+            f"give a path from {where}, or one of the shipped recipes: {', '.join(shipped)}",
         )
     return shipped[name]
 

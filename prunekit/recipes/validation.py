@@ -102,10 +102,13 @@ def _check_order(recipe: Recipe, uses: Mapping[str, str], source: Source, origin
         stage = stages.get(uses.get(key, key))(recipe.config(key))
         missing = [role for role in stage.needs if role not in there]
         if missing:
-            givers = [name for name in stages.names() if missing[0] in stages.get(name).gives]
+            role = missing[0]
+            kinds = {name: stages.get(name) for name in stages.names()}
+            givers = [n for n, kind in kinds.items() if role in kind.gives and role not in kind.needs]
             place = describe(("stages", str(index)), source.marks, origin)
             raise RecipeError(
-                f"{place}: {key} needs the {missing[0]} model, and no stage before it gives one",
+                f"{place}: {key} needs {'a' if role == 'model' else f'the {role}'} model, and no stage "
+                "before it gives one",
                 f"put one of these before it: {', '.join(givers)}",
             )
         there.extend(stage.gives)

@@ -49,9 +49,9 @@ def _computed(run_folder: Path, split: str) -> ExitOutputs:
     from transformers import AutoTokenizer
 
     from ..data import collator, encode, load_task
-    from ..recipes import load_recipe
+    from ..runs import recipe_of
 
-    recipe = load_recipe(run_folder / "recipe.yaml")
+    recipe = recipe_of(run_folder)
     tokenizer = AutoTokenizer.from_pretrained(run_folder / "model")
     task = encode(load_task(recipe.data, recipe.seed), tokenizer, recipe.training.max_length)
     device = PartialState().device

@@ -63,6 +63,7 @@ def refused(said, *parts, code=2):
         ("model.name=no/such-model", ["command line: model.name", "no/such-model", "network", "model.name=PATH"]),
         ("exits.layers=[1, 9]", ["command line: exits.layers", "in 1..2"]),
         ("training.max_length=1000", ["command line: training.max_length: 1000 tokens", "at most 128"]),
+        ("stages=[slenderize]", ["slenderize needs a model", "before it: assistant, finetune, student"]),
         ("stages=[finetune, slenderize]", ["stages.1", "needs the assistant model", "put one of these before it: assistant"]),
         ("stages=[finetune, recovery]", ["unknown stage 'recovery'", "did you mean 'recover'"]),
         ("evaluate.policies=[{name: entropy, threshold: []}]", ["command line: evaluate.policies", "does not fit a model of 2 exits"]),
@@ -152,7 +153,7 @@ def model(finished, tmp_path):
 
 
 def test_checkpoints_that_cannot_be_read(prunekit, model, tmp_path):
-    refused(prunekit("predict", "nowhere", "text"), "nowhere is not a model folder")
+    refused(prunekit("predict", "nowhere", "text"), "there is no folder nowhere")
     refused(prunekit("report", "nowhere"), "nowhere")
     refused(prunekit("report", tmp_path), str(tmp_path))
     weights = model / "model.safetensors"

@@ -133,6 +133,9 @@ def test_what_cannot_be_compared(here, tmp_path):
     refused(here("compare", "a=1"), "nothing says what to compare")
     wrong = "compare.systems={cold: {extends: nowhere}}"
     refused(here("compare", "runs/mine-2", wrong), "command line: compare.systems", "no file nowhere")
+    long = f"compare.systems={{cold: {{extends: {'nowhere/' * 40}}}}}"
+    refused(here("compare", "runs/mine-2", long), "command line: compare.systems", "no file nowhere")
+    assert "nowhere" not in (runs / "mine-2" / "recipe.yaml").read_text()
     other = "compare.systems={cold: {assistant: {tempreature: 1}}}"
     refused(
         here("compare", "runs/mine-2", other),

@@ -2,8 +2,12 @@
 
 from dataclasses import replace
 
-from prunekit.comparison import write_comparison
-from prunekit.comparison.collecting import collect
+import pytest
+
+from prunekit.comparison import check_systems, write_comparison
+from prunekit.comparison.collecting import _stem, collect
+from prunekit.errors import RunError
+from prunekit.recipes import expand, load_recipe
 from prunekit.reports import read_report
 
 
@@ -54,6 +58,32 @@ def test_other_data_or_training_is_said(whole):
     # Every difference once, with the systems it is that of.
     third = replace(other, run=replace(other.run, system="third", label="Third"))
     assert "Hot, Third, set against subject" in otherwise([subject, other, third])[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "seed"),
+    [
+        ("mine", 2), ("mine-2", 2), ("mine-seed2", 2), ("mine_s-2", 2), ("mine-mrpc", 2), ("mine-mrpc-2", 2),
+        ("mine-2-mrpc", 2), ("mine.mrpc.seed_2", 2), ("mine", 3),
+    ],
+)  # fmt: skip
+def test_a_system_is_what_a_name_says_before_task_and_seed(name, seed):
+    assert _stem(name, "mrpc", seed) == "mine"
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_of_a_name_that_ends_in_a_number_only_the_seed_is_taken_off(seed):
+    assert _stem(f"heads-2-{seed}", "mrpc", seed) == "heads-2"
+    assert _stem(f"mrpc-{seed}", "mrpc", seed) == "mrpc"
+    assert _stem(f"mrpc-mrpc-{seed}", "mrpc", seed) == "mrpc"
+
+
+def test_systems_of_one_name_that_differ_are_found_before_they_are_trained():
+    recipes = ["costeff", "deebert"]
+    with pytest.raises(RunError, match="are both deebert, reviews, 42, and differ") as caught:
+        check_systems([expand(load_recipe(name)) for name in recipes])
+    assert "compare=null" in caught.value.mend
+    check_systems([expand(load_recipe(name, ["compare=null"])) for name in recipes])
 
 
 def test_another_number_of_examples_is_said(whole, monkeypatch):

@@ -153,6 +153,12 @@ def test_a_recipe_that_is_not_there_is_a_folder_or_is_no_text(folder):
     (folder / "dir").mkdir()
     with pytest.raises(RecipeError, match="dir is a folder"):
         load_recipe("dir")
+    (folder / "dir" / "recipe.yaml").touch()
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("dir")
+    assert caught.value.mend == "give dir/recipe.yaml"
+    (folder / "costeff").mkdir()
+    assert load_recipe("costeff").name == "costeff"
     (folder / "latin.yaml").write_bytes("name: caf\xe9\n".encode("latin-1"))
     with pytest.raises(RecipeError, match=r"latin.yaml: not UTF-8 text \(byte 9\)"):
         load_recipe("latin.yaml")
