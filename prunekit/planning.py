@@ -128,9 +128,9 @@ class Plan:
             return None
         return math.ceil(round(work.epochs * self.steps_per_epoch, 6)) * work.times
 
-    def cache_teacher(self, role: str) -> None:
-        """Count on the disk for a teacher's answers to the training examples."""
-        if self.task is None:
+    def cache_teacher(self, role: str, cache: str) -> None:
+        """Count on the disk for a teacher's answers to the training examples, if ``cache`` keeps them."""
+        if self.task is None or cache == "off":
             return
         from .distill.cache import CacheShape
 

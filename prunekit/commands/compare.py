@@ -63,16 +63,16 @@ def _is_override(argument: str) -> bool:
 def _recipe(source: str, overrides: Sequence[str]) -> Recipe:
     """The recipe of a finished run, to be found where the run lies; or one of the recipes there are."""
     folder = Path(source)
-    if not folder.is_dir() or (source in shipped_recipes() and not is_run(folder)):
+    if not is_run(folder):
+        if folder.is_dir() and source not in shipped_recipes():
+            raise RunError(
+                f"{source} is a folder, but no run: it has no recipe.yaml and run.json",
+                "give a run's folder, such as runs/costeff, or a recipe",
+            )
         recipe = load_recipe(source, overrides)
         for note in recipe.notes:
             logger.warning(note)
         return recipe
-    if not is_run(folder):
-        raise RunError(
-            f"{source} is a folder, but no run: it has no recipe.yaml and run.json",
-            "give a run's folder, such as runs/costeff, or a recipe",
-        )
     if not is_done(folder):
         raise RunError(
             f"the run {source} is not finished",

@@ -212,6 +212,8 @@ def check_systems(groups: Sequence[Sequence[ComparedRun]]) -> None:
     Raises:
         RunError: two different runs of one system, task and seed.
     """
+    if len(groups) == 1:
+        return
     settled = [
         [Finished(run, run.candidates[0].recipe, 1) for run in runs if len(run.candidates) == 1]
         for runs in groups
@@ -224,7 +226,7 @@ def _merged(groups: Sequence[Sequence[Finished]], owns: Sequence[ComparedRun]) -
     merged: dict[tuple[str, str, int], Finished] = {}
     for group, own in zip(groups, owns, strict=True):
         for one in group:
-            renamed = _renamed(one, own) if len(groups) > 1 else one
+            renamed = _renamed(one, own)
             key = (renamed.run.system, renamed.run.task, renamed.run.seed)
             there = merged.setdefault(key, renamed)
             if there is not renamed and prefix_digests(there.recipe) != prefix_digests(renamed.recipe):
@@ -246,11 +248,8 @@ def _renamed(one: Finished, own: ComparedRun) -> Finished:
 
 def _stem(name: str, task: str, seed: int) -> str:
     """A run's name without the task and the seed at its end, each taken off once."""
-    ends = [rf"[-_.]{re.escape(task)}$", rf"[-_.](?:s|seed)?[-_.]?{seed}$"]
-    while found := next((end for end in ends if re.sub(end, "", name) not in (name, "")), None):
-        name = re.sub(found, "", name)
-        ends.remove(found)
-    return name
+    of_task, of_seed = rf"[-_.]{re.escape(task)}", rf"[-_.](?:s|seed)?[-_.]?{seed}"
+    return re.sub(rf"(?:{of_task}{of_seed}|{of_seed}{of_task}|{of_task}|{of_seed})$", "", name) or name
 
 
 def _check_settings(runs: Sequence[Finished]) -> None:

@@ -139,8 +139,10 @@ def _candidates(
     base: Source, comparing: Recipe, grid: dict[str, list[Any]], whose: tuple[str, ...]
 ) -> list[Candidate]:
     """A recipe with each combination of a grid, which is ``compare.<whose>.grid``."""
-    at = place_of(comparing._marks, "compare", *whose, "grid")
-    dense = _dense_model(validate(base, comparing._origin)) if grid else {}
+    recipe = validate(base, comparing._origin)
+    if not grid:
+        return [Candidate({}, recipe)]
+    at, dense = place_of(comparing._marks, "compare", *whose, "grid"), _dense_model(recipe)
     candidates = []
     for values in itertools.product(*grid.values()):
         settings = dict(zip(grid, values, strict=True))
@@ -175,7 +177,7 @@ def _refuse_what_is_not_tried(
     recipe: Recipe, settings: dict[str, Any], dense: dict[str, Any], at: Location
 ) -> None:
     """A grid tries what changes its own system's training, and nothing that others share."""
-    if settings and _dense_model(recipe) != dense:
+    if _dense_model(recipe) != dense:
         raise RecipeError(
             f"{at}: grid: {', '.join(settings)}: the dense model of {', '.join(dense)} is shared by all that "
             "is compared, and cannot be tried",

@@ -91,8 +91,7 @@ class Distill(DistillationStage):
         layers = mapped_layers(config.layer_map, len(student), len(teacher))
         if config.attention:
             check_heads(student, teacher, layers)
-        if config.cache != "off":
-            plan.cache_teacher(config.teacher)
+        plan.cache_teacher(config.teacher, config.cache)
         return [Work("distill", config.epochs, config.learning_rate)]
 
     def run(self, context: StageContext) -> None:

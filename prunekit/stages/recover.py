@@ -48,8 +48,7 @@ class Recover(DistillationStage):
         from ..planning import Work
 
         config = self.config
-        if config.cache != "off":
-            plan.cache_teacher(config.teacher)
+        plan.cache_teacher(config.teacher, config.cache)
         works = [
             Work("features", config.features_epochs, config.features_learning_rate),
             Work("predictions", config.epochs, config.learning_rate),

@@ -171,8 +171,7 @@ class Slenderize(DistillationStage):
         from ..planning import Work
 
         config, steps = self.config, self._steps(plan.model)
-        if config.cache != "off":
-            plan.cache_teacher(config.teacher)
+        plan.cache_teacher(config.teacher, config.cache)
         plan.slim(config.granularity_names(), config.make_budget())
         last = config.learning_rate * config.learning_rate_growth ** (steps - 1)
         return [Work("step", config.interval_epochs, (config.learning_rate, last), times=steps)]

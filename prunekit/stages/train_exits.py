@@ -87,6 +87,8 @@ class TrainExits(Stage):
                 "is not trained here",
                 f"end exits.layers with {last}, after at least one other layer",
             )
+        if self.config.predictions:
+            plan.cache_teacher(self.config.teacher, self.config.cache)
         return [Work("exits", self.config.epochs, self.config.learning_rate)]
 
     def inputs(self, recipe: Recipe, key: str) -> dict[str, Any]:

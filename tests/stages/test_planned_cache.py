@@ -47,3 +47,10 @@ def test_what_is_not_cached_is_not_counted(tmp_path, slenderize, recover):
     made, tokens = planned(tmp_path, slenderize={"cache": slenderize}, recover={"cache": recover})
     cached = {} if slenderize == recover else {"assistant": nbytes(tokens, exits=2)}
     assert made.cached == cached
+
+
+@pytest.mark.parametrize("predictions", [0, 1])
+def test_exits_that_learn_predictions_have_a_teacher(tmp_path, predictions):
+    stages = ["finetune", "train_exits", "evaluate"]
+    made, tokens = planned(tmp_path, train_exits={"predictions": predictions}, stages=stages)
+    assert made.cached == ({"original": nbytes(tokens, exits=1)} if predictions else {})
