@@ -28,6 +28,8 @@ SHARED = ("model", "data", "training")
 _SHARED_OF_EXITS = ("layers", "reads", "dropout")
 _SHARED_OF_EVALUATE = ("sequence_length", "max_drop")
 _SHARED_OF_JOINT_FINETUNE = ("epochs", "learning_rate")
+# The recipe's own other seeds, tasks and trials lie under this name, since the run may be renamed.
+_OWN = "own"
 # Stages that train nothing: a setting is chosen before the first of them.
 _MEASURING = ("calibrate", "evaluate")
 
@@ -91,22 +93,18 @@ def expand(recipe: Recipe, folder: Path | None = None) -> list[ComparedRun]:
     tasks = list(config.tasks) if config is not None and config.tasks else [recipe.data.task]
     own = SystemConfig() if config is None else SystemConfig(grid=config.grid)
     systems = {recipe.name: own, **({} if config is None else config.systems)}
-    if config is not None and recipe.name in config.systems:
-        place = place_of(recipe._marks, "compare", "systems", recipe.name)
-        raise RecipeError(
-            f"{place}: compare.systems: {recipe.name!r} is the name of the recipe itself",
-            "give the system another name, or the run: --name OTHER",
-        )
+    _refuse_taken_names(recipe)
     runs = []
     for task, seed in itertools.product(tasks, seeds):
         for name, system in systems.items():
             subject, first = system is own, (task == tasks[0], seed == seeds[0])
-            stem = _joined(name, "" if first[0] else task, "" if first[1] else str(seed))
+            stem = _joined(_OWN if subject else name, "" if first[0] else task)
             with nullcontext() if subject else naming_system(name, task if len(tasks) > 1 else None):
                 if subject and all(first):
                     candidates = _own_candidates(recipe, system.grid)
                 else:
                     base = _system_source(recipe, name, system, task)
+                    stem = _joined(stem, "" if first[1] else str(seed))
                     base.data.update(name=stem, output=str(home / "compare"), seed=seed)
                     base.data["description"] = system.label or name
                     if not first[1] and base.data["data"].get("seed") is None:
@@ -115,10 +113,8 @@ def expand(recipe: Recipe, folder: Path | None = None) -> list[ComparedRun]:
                     whose = () if subject else ("systems", name)
                     candidates = _candidates(base, recipe, system.grid, whose)
                 if first[1] and len(candidates) > 1:
-                    # The run itself may be renamed.
-                    trials = _joined("own" if subject else name, "" if first[0] else task)
                     candidates = [
-                        replace(one, trial=_trial(one.recipe, home / "grid", f"{trials}-{number}"))
+                        replace(one, trial=_trial(one.recipe, home / "grid", f"{stem}-{number}"))
                         for number, one in enumerate(candidates, 1)
                     ]
             label = recipe.name if subject else system.label or name
@@ -126,6 +122,19 @@ def expand(recipe: Recipe, folder: Path | None = None) -> list[ComparedRun]:
             runs.append(ComparedRun(name, label, task, seed, ", ".join(words), candidates, subject))
     _refuse_same_folders(runs)
     return runs
+
+
+def _refuse_taken_names(recipe: Recipe) -> None:
+    """A system needs folders of its own."""
+    taken = {
+        _OWN: ("what the recipe's own other runs are called", ""),
+        recipe.name: ("the name of the recipe itself", ", or the run: --name OTHER"),
+    }
+    for name in taken.keys() & set(recipe.compare.systems if recipe.compare is not None else ()):
+        place, (what, otherwise) = place_of(recipe._marks, "compare", "systems", name), taken[name]
+        raise RecipeError(
+            f"{place}: compare.systems: {name!r} is {what}", f"give the system another name{otherwise}"
+        )
 
 
 def _own_candidates(recipe: Recipe, grid: dict[str, list[Any]]) -> list[Candidate]:

@@ -175,7 +175,7 @@ def test_a_grid_that_is_added_later_moves_aside_what_it_does_not_keep(tmp_path, 
     first = rates[1 if better else 0]
     apply(tmp_path, {"seeds": [7, 8]}, assistant={"learning_rate": first})
     subject, aside = tmp_path / "subject", tmp_path / "subject.1"
-    again, again_aside = subject / "compare" / "subject-8", subject / "compare" / "subject-8.1"
+    again, again_aside = subject / "compare" / "own-8", subject / "compare" / "own-8.1"
     before, before_again = weights(subject / "stages"), weights(again)
     report = (subject / "report" / "report.json").read_bytes()
     trained.clear()
@@ -183,7 +183,7 @@ def test_a_grid_that_is_added_later_moves_aside_what_it_does_not_keep(tmp_path, 
     apply(tmp_path, asked, assistant={"learning_rate": first})
     # What the run was made with before is one of the settings, and is not trained again.
     number = rates.index(first) + 1
-    new = [] if better else ["subject-8"]
+    new = [] if better else ["own-8"]
     assert [run for run, stage in trained if stage == "assistant"] == [f"own-{3 - number}", *new]
     for folder in (subject, again):
         assert recipe_made(folder).config("assistant").learning_rate == rates[1]
@@ -198,11 +198,11 @@ def test_a_grid_that_is_added_later_moves_aside_what_it_does_not_keep(tmp_path, 
     # The report is written anew where it was tried and kept alike.
     (system,) = read_report(subject / "report").comparison.systems
     assert system.tried == 2
-    # Renamed, it knows what was tried.
+    # Renamed, it knows what was tried, and has its other seeds.
     trained.clear()
     subject.rename(tmp_path / "renamed")
     compare_sources([str(tmp_path / "renamed")], output=None)
-    assert not [run for run, _ in trained if run in ("renamed", "own-1", "own-2")]
+    assert trained == []
 
 
 def test_what_a_grid_has_chosen_is_not_taken_for_what_the_recipe_says(tmp_path, trained):
@@ -361,7 +361,7 @@ def test_a_task_added_later_leaves_all_as_it_is(tmp_path, trained):
     trained.clear()
     apply(tmp_path, {"systems": system, "tasks": tasks})
     assert trained == [
-        ("subject-long", "finetune"), ("subject-long", "assistant"), ("subject-long", "evaluate"),
+        ("own-long", "finetune"), ("own-long", "assistant"), ("own-long", "evaluate"),
         ("hotter-long", "assistant"), ("hotter-long", "evaluate"),
     ]  # fmt: skip
     compared = read_report(tmp_path / "subject" / "report").comparison

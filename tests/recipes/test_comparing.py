@@ -179,7 +179,7 @@ def test_seeds_train_on_the_same_examples(write):
     assert [(place, str(run.folder)) for place, run in runs.items()] == [
         ("mine, seed 4", "runs/mine"),
         ("few, seed 4", "runs/mine/compare/few"),
-        ("mine, seed 9", "runs/mine/compare/mine-9"),
+        ("mine, seed 9", "runs/mine/compare/own-9"),
         ("few, seed 9", "runs/mine/compare/few-9"),
     ]
     assert [(the(run).seed, the(run).data.seed) for run in runs.values()] == [
@@ -254,7 +254,7 @@ def test_the_recipes_own_grid_is_tried_for_its_own_run(write):
     own, again = runs["mine, seed 7"], runs["mine, seed 8"]
     settings = [{"warm.epochs": e, "slim.heads": h} for e in (1, 2) for h in (1, 2)]
     assert [c.settings for c in own.candidates] == [c.settings for c in again.candidates] == settings
-    for run, folder in ((own, "runs/mine"), (again, "runs/mine/compare/mine-8")):
+    for run, folder in ((own, "runs/mine"), (again, "runs/mine/compare/own-8")):
         assert str(run.folder) == folder and run.subject
         for candidate in run.candidates:
             recipe = candidate.recipe
@@ -309,6 +309,7 @@ WRONG = [
     ("  systems: {few: {slim: {heads: x}}}\n", r"mine.yaml:3:26: slim.heads: expected .*\(system few\)", None),
     ("  systems: {few: {slym: {heads: 1}}}\n", r"mine.yaml:3:19: slym: unknown key \(system few\)", "slim"),
     ("  systems: {mine: {slim: {heads: 1}}}\n", r"mine.yaml:3:13: .*'mine' is the name of the recipe", "--name"),
+    ("  systems: {own: {slim: {heads: 1}}}\n", r"mine.yaml:3:13: .*'own' is what .* own other runs", "another name"),
     ("  systems: {a/b: {}}\n", r"mine.yaml:3:3: compare.systems: 'a/b' cannot name a folder", None),
     ("  systems: {few: {data: {train_size: 9}}}\n", r"few: data is shared by all", None),
     ("  systems: {few: {shares: [slim.tails]}}\n", r"mine.yaml:3:28: shares: .* has no slim.tails", None),
