@@ -127,13 +127,13 @@ def expand(recipe: Recipe, folder: Path | None = None) -> list[ComparedRun]:
 def _refuse_taken_names(recipe: Recipe) -> None:
     """A system needs folders of its own."""
     taken = {
-        _OWN: ("what the recipe's own other runs are called", ""),
-        recipe.name: ("the name of the recipe itself", ", or the run: --name OTHER"),
+        _OWN: ("is what the recipe's own other runs are called", ""),
+        recipe.name: ("is the name of the recipe itself", ", or the run: --name OTHER"),
     }
     for name in taken.keys() & set(recipe.compare.systems if recipe.compare is not None else ()):
         place, (what, otherwise) = place_of(recipe._marks, "compare", "systems", name), taken[name]
         raise RecipeError(
-            f"{place}: compare.systems: {name!r} is {what}", f"give the system another name{otherwise}"
+            f"{place}: compare.systems: {name!r} {what}", f"give the system another name{otherwise}"
         )
 
 
