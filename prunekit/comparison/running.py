@@ -35,9 +35,13 @@ def _lacks(run: ComparedRun) -> bool:
 def check(runs: Sequence[ComparedRun]) -> None:
     """Plan every run that is not finished, and each setting of a grid: what is wrong is found at once.
 
+    The examples of every task but the first, which training begins with, are read once.
+
     Raises:
-        PrunekitError: naming the place in the recipe, and the system.
+        PrunekitError: naming the place in the recipe, and the system; of the data, their file.
     """
+    from ..data import load_task
+
     first = {(run.system, run.task): run.seed for run in reversed(runs)}
     several = len({run.task for run in runs}) > 1
     lacking = {run.task for run in runs if _lacks(run)}
@@ -50,6 +54,12 @@ def check(runs: Sequence[ComparedRun]) -> None:
         with nullcontext() if run.subject else naming_system(run.system, run.task if several else None):
             epochs, *_ = [epochs_of(plan(candidate.recipe)) for candidate in run.candidates]
         _warn_of_unequal_effort(run, epochs, subject.setdefault(run.task, epochs))
+    for run in runs:
+        if run.task in lacking and run.task != runs[0].task:
+            lacking.remove(run.task)
+            recipe = run.candidates[0].recipe
+            with located(recipe):
+                load_task(recipe.data, recipe.seed)
 
 
 def _warn_of_unequal_effort(run: ComparedRun, epochs: float, subject: float) -> None:

@@ -18,7 +18,7 @@ from comparing import COMPARE, apply, recipe_of, weights
 from prunekit import comparison
 from prunekit.commands.compare import compare_sources
 from prunekit.comparison import prefix_digests, sharing
-from prunekit.errors import RecipeError, RunError
+from prunekit.errors import DataError, RecipeError, RunError
 from prunekit.recipes import expand, load_recipe
 from prunekit.reports import read_report
 from prunekit.runs import Run
@@ -375,6 +375,14 @@ def test_a_mistake_in_the_last_system_is_found_before_anything_is_trained(tmp_pa
     with pytest.raises(RecipeError, match=r"exits.layers: .*\(system deep\)"):
         apply(tmp_path, {"systems": systems})
     assert trained == [] and not (tmp_path / "subject" / "stages").exists()
+
+
+def test_a_later_tasks_missing_file_is_found_before_anything_is_trained(tmp_path, trained):
+    files = {"train_file": str(tmp_path / "gone.tsv"), "test_fraction": 0.1}
+    tasks = {"there": {}, "gone": {"data": {"task": "sst2", **files}}}
+    with pytest.raises(DataError, match=r"gone\.tsv"):
+        apply(tmp_path, {"systems": {}, "tasks": tasks})
+    assert trained == []
 
 
 def test_a_setting_in_the_grid_that_cannot_be_is_found_before_anything_is_trained(tmp_path, trained):
