@@ -74,6 +74,10 @@ def calibrate_model(
         raise _nothing_safe(found, examples.source, config.policy)
     store(folder, guarantee)
     _show(found, guarantee, folder)
+    page = Path(source) / "report" / "index.html"
+    if is_run(Path(source)) and page.is_file():
+        words = f"report     {page} is as it was: it shows the policy that the run was evaluated with"
+        console.out().print(words, markup=False, soft_wrap=True)
 
 
 def _config(**settings: Any) -> CalibrateConfig:

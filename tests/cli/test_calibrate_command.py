@@ -50,6 +50,7 @@ def test_a_run_with_the_examples_it_held_out(prunekit, run):
     assert guarantee["examples"] == 32
     assert guarantee["words"] in said.out
     assert f"saves      {guarantee['saved']:.1%}" in said.out
+    assert "run/report/index.html is as it was" in said.out
     # The run held none out for this alone, and says so.
     assert "data.calibration_size is 0" in said.err
     assert "checkpoints" in guarantee["words"]
@@ -89,7 +90,7 @@ def test_a_model_folder_with_a_file(prunekit, run, labelled):
     guarantee = json.loads((run / "model" / "config.json").read_text())["exit_guarantee"]
     assert guarantee["source"] == "examples of labelled.tsv"
     assert "checkpoints" not in guarantee["words"]
-    assert "p-value" in said.out
+    assert "p-value" in said.out and "as it was" not in said.out
     assert said.out.count("entropy") >= guarantee["tried"]
     # The model as a run's, read with the run's own columns: the same.
     assert prunekit("calibrate", "run", "--data", labelled, *LOOSE).code == 0
