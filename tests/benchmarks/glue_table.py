@@ -30,6 +30,7 @@ SETTINGS: dict[str, list[str]] = {
         "finetune.epochs=4",
         "assistant.epochs=4",
         "assistant.learning_rate=5e-5",
+        "assistant.exits_learning_rate=1e-3",
         "slenderize.interval_epochs=0.6",
         "recover.features_epochs=12",
         "recover.features_learning_rate=3e-4",

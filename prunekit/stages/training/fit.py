@@ -168,7 +168,13 @@ class Fitter:
             console.progress(phase, steps, done) as bar,
         ):
             trainer = self._trainer(
-                model, objective, folder, phase, learning_rate, exits_learning_rate, steps, select_best, bar
+                model,
+                objective,
+                self._arguments(folder, learning_rate, steps, phase),
+                phase,
+                exits_learning_rate=exits_learning_rate,
+                select_best=select_best,
+                bar=bar,
             )
             if done >= steps:
                 # The Trainer would take one step more.
@@ -199,11 +205,10 @@ class Fitter:
         self,
         model: MultiExitForSequenceClassification,
         objective: Objective,
-        folder: Path,
+        arguments: TrainingArguments,
         phase: str,
-        learning_rate: float,
+        *,
         exits_learning_rate: float | None,
-        steps: int,
         select_best: bool,
         bar: console.Task,
     ) -> StageTrainer:
@@ -216,13 +221,13 @@ class Fitter:
             if "score" in values:
                 logger.info(
                     "%s, step %d of %d: score %.4f at the exits' mean, %.4f at the last",
-                    phase, step, steps, values["score"], values["last"],
+                    phase, step, arguments.max_steps, values["score"], values["last"],
                 )  # fmt: skip
 
         return StageTrainer(
             model,
             objective,
-            self._arguments(folder, learning_rate, steps, phase),
+            arguments,
             rows=self.train_rows,
             sampler=epoch_sampler(
                 context.task.lengths("train"),
