@@ -184,9 +184,20 @@ def _check_heads(config: PretrainedConfig) -> None:
         )
 
 
+def is_path(name: str) -> bool:
+    """Whether a model's name can only be meant as a folder: the hub's are ``name`` or ``owner/name``."""
+    path = Path(name)
+    return path.is_absolute() or name.startswith((".", "~")) or len(path.parts) > 2
+
+
 @contextmanager
 def _reading(name: str) -> Iterator[None]:
     """Turn what loading a checkpoint raises into one message that names it."""
+    if is_path(name) and not Path(name).exists():
+        raise CheckpointError(
+            f"cannot load the model {name!r}: there is no such folder",
+            "give the path of a model folder, or a name on the hub: model.name=NAME",
+        )
     try:
         yield
     except PrunekitError:

@@ -95,6 +95,10 @@ def test_messages(tmp_path, monkeypatch):
         load_backbone(ModelConfig(name="nobody/nothing"))
     with pytest.raises(CheckpointError, match="no such folder"):
         load_tokenizer(ModelConfig(name="nobody/nothing"))
+    # What can only be a folder is not looked for on the hub, whose error would be told.
+    for name in (str(tmp_path / "gone"), "./gone", "../gone", "~/gone", "a/b/gone"):
+        with pytest.raises(CheckpointError, match=r"there is no such folder\n"):
+            load_backbone(ModelConfig(name=name))
     with pytest.raises(RecipeError, match="builtin:small-encoder"):
         load_config(ModelConfig(name="builtin:giant"))
     with pytest.raises(RecipeError, match="no such setting"):

@@ -20,6 +20,7 @@ def report_on(source: str, *, length: int, depth: int) -> None:
     from .result import show_result
 
     console.quiet_libraries()
+    _refuse_missing(source)
     model = _model(model_folder(source))
     if is_run(Path(source)):
         show_result(Path(source))
@@ -62,6 +63,19 @@ def print_counts(counts: Counts, depth: int) -> None:
     if counts.uncounted:
         names = ", ".join(f"{name} ({times}x)" for name, times in counts.uncounted.items())
         out.print(f"not counted, so the totals are too small: {names}", style="yellow")
+
+
+def _refuse_missing(source: str) -> None:
+    """The hub is not asked for what is meant as a folder: a path, or a name beside runs (``runs/typo``)."""
+    from ..models import is_path
+
+    folder = Path(source)
+    beside = folder.parent.iterdir() if "/" in source and folder.parent.is_dir() else ()
+    if not folder.exists() and (is_path(source) or any(map(is_run, beside))):
+        raise CheckpointError(
+            f"there is no folder {source}",
+            "give a run's folder, a model folder (with config.json), or a name on the hub",
+        )
 
 
 def _model(folder: Path) -> Any:

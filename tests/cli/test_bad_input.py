@@ -95,6 +95,19 @@ def test_a_missing_model_and_a_hub_name_without_a_network(prunekit):
     refused(prunekit("plan", "costeff-8x-bert-base"), "model.name", "bert-base-uncased", "the network")
 
 
+def test_a_mistyped_folder_is_not_looked_for_on_the_hub(prunekit, tmp_path):
+    (tmp_path / "runs" / "costeff").mkdir(parents=True)
+    for name in ("recipe.yaml", "run.json"):
+        (tmp_path / "runs" / "costeff" / name).touch()
+    for name in ("runs/costef", "./costeff", "a/b/costeff"):
+        refused(prunekit("report", name), f"there is no folder {name}")
+    # It could be an owner on the hub; so could any name without a slash.
+    (tmp_path / "models").mkdir()
+    for name in ("models/costeff", "costeff"):
+        refused(prunekit("report", name), "cannot read the configuration", "a name on the hub")
+    refused(prunekit("plan", "costeff", "model.name=a/b/c"), "model.name", "'a/b/c': there is no such folder")
+
+
 @pytest.mark.parametrize("command", ["plan", "apply"])
 @pytest.mark.parametrize(
     ("change", "parts"),
