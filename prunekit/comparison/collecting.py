@@ -224,9 +224,11 @@ def check_systems(groups: Sequence[Sequence[ComparedRun]]) -> None:
 def _merged(groups: Sequence[Sequence[Finished]], owns: Sequence[ComparedRun]) -> list[Finished]:
     """All runs of the groups, each once; ``owns`` are the recipes' own runs."""
     merged: dict[tuple[str, str, int], Finished] = {}
-    for group, own in zip(groups, owns, strict=True):
+    names = _common_names(owns)
+    for group, (stem, label) in zip(groups, names, strict=True):
         for one in group:
-            renamed = _renamed(one, own)
+            named = replace(one.run, system=stem, label=label) if one.run.subject else one.run
+            renamed = replace(one, run=named)
             key = (renamed.run.system, renamed.run.task, renamed.run.seed)
             there = merged.setdefault(key, renamed)
             if there is not renamed and prefix_digests(there.recipe) != prefix_digests(renamed.recipe):
@@ -238,12 +240,19 @@ def _merged(groups: Sequence[Sequence[Finished]], owns: Sequence[ComparedRun]) -
     return list(merged.values())
 
 
-def _renamed(one: Finished, own: ComparedRun) -> Finished:
-    """A run of the recipe ``own`` is of goes by the name's stem, so that its seeds are found together."""
-    if not one.run.subject:
-        return one
-    stem = _stem(own.system, own.task, own.seed)
-    return replace(one, run=replace(one.run, system=stem, label=stem))
+def _common_names(owns: Sequence[ComparedRun]) -> list[tuple[str, str]]:
+    """System and label of the recipes' own runs: the name's stem, so that seeds of one are found together.
+
+    A label is its own where no other system of them bears it.
+    """
+    stems = [_stem(own.system, own.task, own.seed) for own in owns]
+    labels = [stem if own.label == own.system else own.label for own, stem in zip(owns, stems, strict=True)]
+    bearers: dict[str, set[str]] = {}
+    for stem, label in zip(stems, labels, strict=True):
+        bearers.setdefault(label, set()).add(stem)
+    return [
+        (stem, label if len(bearers[label]) == 1 else stem) for stem, label in zip(stems, labels, strict=True)
+    ]
 
 
 def _stem(name: str, task: str, seed: int) -> str:

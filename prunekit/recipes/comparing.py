@@ -80,6 +80,9 @@ class CompareConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    label: str | None = Field(
+        None, description="what tables and figures call the recipe's own model; default: the run's name"
+    )
     systems: dict[str, SystemConfig] = Field(
         default_factory=dict,
         description="name -> a system; or a list of shipped recipes and files",

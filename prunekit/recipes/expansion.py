@@ -91,7 +91,7 @@ def expand(recipe: Recipe, folder: Path | None = None) -> list[ComparedRun]:
     home = Path(recipe.output) / recipe.name if folder is None else folder
     seeds = [recipe.seed] if config is None or config.seeds is None else config.seeds
     tasks = list(config.tasks) if config is not None and config.tasks else [recipe.data.task]
-    own = SystemConfig() if config is None else SystemConfig(grid=config.grid)
+    own = SystemConfig() if config is None else SystemConfig(grid=config.grid, label=config.label)
     systems = {recipe.name: own, **({} if config is None else config.systems)}
     _refuse_taken_names(recipe)
     runs = []
@@ -117,9 +117,9 @@ def expand(recipe: Recipe, folder: Path | None = None) -> list[ComparedRun]:
                         replace(one, trial=_trial(one.recipe, home / "grid", f"{stem}-{number}"))
                         for number, one in enumerate(candidates, 1)
                     ]
-            label = recipe.name if subject else system.label or name
             words = [name, *([task] if len(tasks) > 1 else []), *([f"seed {seed}"] if len(seeds) > 1 else [])]
-            runs.append(ComparedRun(name, label, task, seed, ", ".join(words), candidates, subject))
+            place, label = ", ".join(words), system.label or name
+            runs.append(ComparedRun(name, label, task, seed, place, candidates, subject))
     _refuse_same_folders(runs)
     return runs
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from prunekit.comparison import check_systems, write_comparison
-from prunekit.comparison.collecting import _stem, collect
+from prunekit.comparison.collecting import _common_names, _stem, collect
 from prunekit.errors import RunError
 from prunekit.recipes import expand, load_recipe
 from prunekit.reports import read_report
@@ -84,6 +84,23 @@ def test_systems_of_one_name_that_differ_are_found_before_they_are_trained():
         check_systems([expand(load_recipe(name)) for name in recipes])
     assert "compare=null" in caught.value.mend
     check_systems([expand(load_recipe(name, ["compare=null"])) for name in recipes])
+
+
+def test_the_recipes_own_model_goes_by_its_label_where_no_other_bears_it():
+    def own(name, *overrides):
+        return expand(load_recipe("costeff", ["compare.systems={}", f"name={name}", *overrides]))[0]
+
+    def named(*runs):
+        return [tuple(one) for one in _common_names(runs)]
+
+    label = "compare.label=COST-EFF"
+    assert own("mine", label).label == "COST-EFF" and own("mine", label).system == "mine"
+    assert own("mine").label == "mine"
+    one, two = own("mine-1", label, "seed=1"), own("mine-2", label, "seed=2")
+    assert named(one, two) == [("mine", "COST-EFF")] * 2
+    other = own("wide-1", label, "seed=1")
+    assert named(one, two, other) == [("mine", "mine"), ("mine", "mine"), ("wide", "wide")]
+    assert named(one, own("wide-1", "seed=1")) == [("mine", "COST-EFF"), ("wide", "wide")]
 
 
 def test_another_number_of_examples_is_said(whole, monkeypatch):
