@@ -199,3 +199,18 @@ def make_runs(systems=tuple(SYSTEMS), tasks=tuple(TASKS), seeds=(1, 2, 3)):
 @cache
 def make_comparison(systems=tuple(SYSTEMS), tasks=tuple(TASKS), seeds=(1, 2, 3), resamples=1000):
     return compare(make_runs(systems, tasks, seeds), resamples=resamples)
+
+
+def twice(made):
+    """A comparison with every system, under another name, a second time: twelve."""
+    return replace(
+        made,
+        systems=[*made.systems, *(replace(s, name=f"other-{s.name}") for s in made.systems)],
+        tasks=[
+            replace(
+                task,
+                rows=[*task.rows, *(replace(r, system=f"other-{r.system}") for r in task.rows)],
+            )
+            for task in made.tasks
+        ],
+    )

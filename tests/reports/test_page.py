@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from comparison_sample import make_comparison
+from comparison_sample import make_comparison, twice
 from report_sample import EVIL, evil, make_report
 
 from prunekit.reports.page import MAX_BYTES, SCRIPTS, render_page
@@ -75,19 +75,7 @@ def test_page_carries_the_figures_and_not_what_no_figure_shows():
 
 def test_page_of_a_large_comparison_is_small():
     """Twelve systems, two tasks, three seeds: more than nine systems, two tasks and five seeds."""
-    made = make_comparison()
-    twice = dataclasses.replace(
-        made,
-        systems=[*made.systems, *(dataclasses.replace(s, name=f"other-{s.name}") for s in made.systems)],
-        tasks=[
-            dataclasses.replace(
-                task,
-                rows=[*task.rows, *(dataclasses.replace(r, system=f"other-{r.system}") for r in task.rows)],
-            )
-            for task in made.tasks
-        ],
-    )
-    assert len(render_page(compared(twice)).encode()) < MAX_BYTES / 3
+    assert len(render_page(compared(twice(make_comparison()))).encode()) < MAX_BYTES / 3
 
 
 def test_headline_of_a_comparison_is_of_its_subject():

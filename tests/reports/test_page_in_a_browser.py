@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 from browser import Browser, needs_chromium
-from comparison_sample import make_comparison
+from comparison_sample import make_comparison, twice
 from report_sample import EVIL, evil, make_report, sparse
 
 from prunekit.reports import summary_sentence, write_report
@@ -97,6 +97,19 @@ def test_it_renders_from_the_file_system(browser, tmp_path, make, width):
     assert twice == 0
     links = browser.run("[...document.querySelectorAll('#nav a')].map(a => !!document.querySelector(a.hash))")
     assert links and all(links)
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_no_two_names_in_a_plot_lie_on_each_other(browser, tmp_path, width):
+    # More names than there is room for.
+    browser.open(write_report(tmp_path, compared(twice(twice(make_comparison())))), width)
+    overlaps = """(nodes => nodes.flatMap((a, i) => nodes.slice(i + 1).filter(b => {
+        const [p, q] = [a.getBBox(), b.getBBox()];
+        return a.ownerSVGElement === b.ownerSVGElement && Math.abs(p.y - q.y) < 12
+            && p.x < q.x + q.width && q.x < p.x + p.width;
+    }).map(b => [a.textContent, b.textContent])))([...document.querySelectorAll('svg text.strong.halo')])"""
+    assert browser.run(overlaps) == []
+    assert browser.run("document.querySelectorAll('svg text.strong.halo').length") > 1
 
 
 def one_not_saved(report):

@@ -86,14 +86,16 @@ const shorten = (words, room) => (words.length > room ? `${words.slice(0, Math.m
 // A guide line's words, as many as there is room for.
 const guideWords = (share, what, width) => (width > 500 ? `${share} of the dense ${what}` : `${share} of ${what}`);
 
-// Words beside marks, moved up and down until no two lie on each other. labels: [[words, x, y]]
+// Words beside marks, moved up and down until no two lie on each other; those left without room are left to the
+// legend. labels: [[words, x, y]], what matters most first
 function placeLabels(svg, labels, { left, right, top, bottom }) {
   const taken = [];
   for (const [whole, x, y] of labels) {
     const words = shorten(whole, 28), half = words.length * 3.6;
     const at = Math.min(Math.max(x, left + half), right - half);
     const free = (v) => v > top - 6 && v < bottom - 2 && taken.every(([a, b, h]) => Math.abs(a - at) > h + half || Math.abs(b - v) > 14);
-    const up = [y - 13, y + 22, y - 28, y + 37, y - 43, y + 52].find(free) ?? y - 13;
+    const up = [y - 13, y + 22, y - 28, y + 37, y - 43, y + 52].find(free);
+    if (up === undefined) continue;
     taken.push([at, up, half]);
     svg.append(element("text", { x: at, y: up, "text-anchor": "middle", class: "strong halo" }, words));
   }
