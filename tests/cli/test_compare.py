@@ -68,7 +68,7 @@ def test_apply_says_which_run_it_is_at_and_how_many_are_left(here):
     assert said.code == 0, said.err
     assert "4 runs are compared or tried, 2 of them are to be trained" in said.err
     assert "run 3 of 4: mine-1, seed 3; 1 left after it" in said.err
-    assert "hot, seed 3: finetune is that of runs/mine-1/compare/mine-1-3" in said.err
+    assert "hot, seed 3: finetune is that of runs/mine-1/compare/own-3" in said.err
     assert "hot, seed 3, assistant: begins" in said.err
     assert comparison_in_seeds("runs/mine-1/report") == [1, 3]
 

@@ -62,17 +62,7 @@ def test_training_is_the_plain_loop(tmp_path, accumulation, of_exits):
     steps = 2 * fitter.steps_per_epoch
     assert fitter.steps_per_epoch == math.ceil(math.ceil(100 / 16) / accumulation)
     schedule = get_linear_schedule_with_warmup(optimizer, math.ceil(0.1 * steps), steps)
-    sampler = fitter._trainer(
-        make_model(context),
-        Objective([truth()]),
-        tmp_path / "unused",
-        "train",
-        1e-3,
-        None,
-        steps,
-        False,
-        None,
-    ).sampler
+    sampler = fitter._sampler("train")
     model.train()
     model.gradient_equilibrium = True
     for epoch in range(2):

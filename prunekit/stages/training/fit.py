@@ -27,7 +27,7 @@ from ...modes import frozen
 from ..base import StageContext
 from ..config import autocast_dtype
 from . import checkpoints
-from .batches import Rows, epoch_sampler
+from .batches import EpochSampler, Rows, epoch_sampler
 from .objectives import Objective
 from .predict import Floats, exit_logits, exit_scores
 from .trainer import WEIGHTS, StageTrainer
@@ -229,12 +229,7 @@ class Fitter:
             objective,
             arguments,
             rows=self.train_rows,
-            sampler=epoch_sampler(
-                context.task.lengths("train"),
-                settings.batch_size * PartialState().num_processes,
-                context.seed(phase, "order"),
-                settings.group_by_length,
-            ),
+            sampler=self._sampler(phase),
             collate=self.collate,
             evaluate_model=self.validate if select_best else None,
             autocast=self.autocast,
@@ -244,6 +239,15 @@ class Fitter:
             exits_learning_rate=exits_learning_rate,
             on_log=on_log,
             bar=bar,
+        )
+
+    def _sampler(self, phase: str) -> EpochSampler:
+        """The order in which a training run takes the examples."""
+        return epoch_sampler(
+            self.context.task.lengths("train"),
+            self.settings.batch_size * PartialState().num_processes,
+            self.context.seed(phase, "order"),
+            self.settings.group_by_length,
         )
 
     def _arguments(self, folder: Path, learning_rate: float, steps: int, phase: str) -> TrainingArguments:
