@@ -54,12 +54,14 @@ def check(runs: Sequence[ComparedRun]) -> None:
         with nullcontext() if run.subject else naming_system(run.system, run.task if several else None):
             epochs, *_ = [epochs_of(plan(candidate.recipe)) for candidate in run.candidates]
         _warn_of_unequal_effort(run, epochs, subject.setdefault(run.task, epochs))
-    for run in runs:
-        if run.task in lacking and run.task != runs[0].task:
-            lacking.remove(run.task)
-            recipe = run.candidates[0].recipe
-            with located(recipe):
-                load_task(recipe.data, recipe.seed)
+    later = {
+        run.task: run.candidates[0].recipe
+        for run in reversed(runs)
+        if run.task in lacking and run.task != runs[0].task
+    }
+    for recipe in later.values():
+        with located(recipe):
+            load_task(recipe.data, recipe.seed)
 
 
 def _warn_of_unequal_effort(run: ComparedRun, epochs: float, subject: float) -> None:

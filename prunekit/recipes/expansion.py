@@ -98,13 +98,13 @@ def expand(recipe: Recipe, folder: Path | None = None) -> list[ComparedRun]:
     for task, seed in itertools.product(tasks, seeds):
         for name, system in systems.items():
             subject, first = system is own, (task == tasks[0], seed == seeds[0])
-            stem = _joined(_OWN if subject else name, "" if first[0] else task)
+            parts = "" if first[0] else task, "" if first[1] else str(seed)
+            stem = _joined(_OWN if subject else name, *parts)
             with nullcontext() if subject else naming_system(name, task if len(tasks) > 1 else None):
                 if subject and all(first):
                     candidates = _own_candidates(recipe, system.grid)
                 else:
                     base = _system_source(recipe, name, system, task)
-                    stem = _joined(stem, "" if first[1] else str(seed))
                     base.data.update(name=stem, output=str(home / "compare"), seed=seed)
                     base.data["description"] = system.label or name
                     if not first[1] and base.data["data"].get("seed") is None:
