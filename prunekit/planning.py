@@ -21,7 +21,7 @@ from .recipes import Recipe
 
 if TYPE_CHECKING:
     from .budgets import Budget
-    from .data import EncodedTask
+    from .data import AugmentationConfig, EncodedTask
     from .exits import ExitsConfig
     from .reports import ModelFigures
 
@@ -69,7 +69,8 @@ class Plan:
         stages: what was planned so far.
         sizes_known: whether the model's sizes are settled before anything is scored.
         teachers: configurations of the models that later stages learn from, by role, e.g. ``"assistant"``.
-        cached: bytes on the disk of each teacher's answers, where they are kept and the examples were read.
+        cached: bytes on the disk of each teacher's answers to one set of examples, where they are kept and
+            the examples were read.
         vocab_size: of the tokenizer, which decides the built-in encoder's embedding.
     """
 
@@ -128,16 +129,21 @@ class Plan:
             return None
         return math.ceil(round(work.epochs * self.steps_per_epoch, 6)) * work.times
 
-    def cache_teacher(self, role: str, cache: str) -> None:
-        """Count on the disk for a teacher's answers to the training examples, if ``cache`` keeps them."""
+    def cache_teacher(self, role: str, cache: str, augmentation: AugmentationConfig | None = None) -> None:
+        """Count on the disk for a teacher's answers to the training examples, if ``cache`` keeps them.
+
+        Their copies are as long as they are, but where a pair is too long and is cut.
+        """
         if self.task is None or cache == "off":
             return
         from .distill.cache import CacheShape
 
         config, tokens = self.teachers[role], self.task.lengths("train")
-        self.cached[role] = CacheShape(
-            tokens=int(tokens.sum()),
-            examples=len(tokens),
+        times = 1 if augmentation is None else 1 + augmentation.copies
+        asked = role if augmentation is None else f"{role}, {augmentation.model_dump_json()}"
+        self.cached[asked] = CacheShape(
+            tokens=times * int(tokens.sum()),
+            examples=times * len(tokens),
             states=config.num_hidden_layers + 1,
             hidden_size=config.hidden_size,
             exits=len(config.exit_layers),

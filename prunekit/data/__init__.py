@@ -1,5 +1,6 @@
 """Tasks and where their examples come from, the embedded one included."""
 
+from .augmentation import AugmentationConfig, Examples, augmented, near_tokens
 from .config import DataConfig
 from .encoding import EncodedTask, check_text, collator, encode, encode_examples, word_tokenizer
 from .glue import GLUE_TASKS
@@ -9,9 +10,12 @@ from .tasks import TaskData, load_examples, load_task
 __all__ = [
     "GLUE_TASKS",
     "METRICS",
+    "AugmentationConfig",
     "DataConfig",
     "EncodedTask",
+    "Examples",
     "TaskData",
+    "augmented",
     "check_metrics",
     "check_text",
     "collator",
@@ -19,6 +23,7 @@ __all__ = [
     "encode_examples",
     "load_examples",
     "load_task",
+    "near_tokens",
     "score",
     "word_tokenizer",
 ]

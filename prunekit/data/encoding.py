@@ -121,7 +121,7 @@ def encode_examples(
     Raises:
         DataError: a text tokenises to nothing (split and example are named).
     """
-    columns, truncated = _encode_split(data, name, tokenizer, max_length)
+    columns, truncated = encode_columns(data, name, tokenizer, max_length)
     lengths = np.array([len(ids) for ids in columns["input_ids"]], dtype=np.int64)
     if truncated:
         logger.warning(
@@ -131,7 +131,7 @@ def encode_examples(
             name,
             max_length,
         )
-    return _torch_dataset(columns), lengths, truncated
+    return torch_dataset(columns), lengths, truncated
 
 
 def check_text(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], where: str = "text") -> None:
@@ -191,9 +191,10 @@ def collator(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[dict[str,
     return collate
 
 
-def _encode_split(
+def encode_columns(
     data: datasets.Dataset, split: str, tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> tuple[dict[str, Any], int]:
+    """The columns of an encoded split as lists, and how many of its examples were cut."""
     texts = [list(data[name]) for name in ("text", "text_pair") if name in data.column_names]
     for name, values in zip(("text", "text_pair"), texts, strict=False):
         check_text(tokenizer, values, f"{name} of {split} example")
@@ -211,7 +212,8 @@ def _encode_split(
     return columns, len(long)
 
 
-def _torch_dataset(columns: dict[str, Any]) -> datasets.Dataset:
+def torch_dataset(columns: dict[str, Any]) -> datasets.Dataset:
+    """Columns of lists as a split in torch format."""
     import datasets
 
     return datasets.Dataset.from_dict(columns).with_format("torch")

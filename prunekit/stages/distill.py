@@ -9,7 +9,13 @@ from pydantic import Field, model_validator
 
 from . import register
 from .base import StageConfig, StageContext
-from .distillation import CacheChoice, DistillationStage, StudentDropout
+from .distillation import (
+    AugmentationChoice,
+    CacheChoice,
+    DistillationStage,
+    StudentDropout,
+    require_teacher_alone,
+)
 
 if TYPE_CHECKING:
     from ..planning import Plan, Work
@@ -47,12 +53,14 @@ class DistillConfig(StageConfig):
     epochs: float = Field(3.0, gt=0, description="passes over the training examples")
     learning_rate: float = Field(3e-5, gt=0, description="after the warm-up; then it falls linearly to zero")
     dropout: StudentDropout = None
+    augmentation: AugmentationChoice = None
     cache: CacheChoice = "auto"
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> DistillConfig:
         if not any(getattr(self, name) for name in _LOSSES):
             raise ValueError(f"{', '.join(_LOSSES)} are all 0: nothing is left to learn")
+        require_teacher_alone(self.augmentation, self.ground_truth)
         return self
 
     @property
@@ -91,7 +99,7 @@ class Distill(DistillationStage):
         layers = mapped_layers(config.layer_map, len(student), len(teacher))
         if config.attention:
             check_heads(student, teacher, layers)
-        plan.cache_teacher(config.teacher, config.cache)
+        plan.cache_teacher(config.teacher, config.cache, config.augmentation)
         return [Work("distill", config.epochs, config.learning_rate)]
 
     def run(self, context: StageContext) -> None:
@@ -99,10 +107,10 @@ class Distill(DistillationStage):
         from .training.fit import Fitter
         from .training.matching import Matching
         from .training.objectives import Objective, predictions, truth
-        from .training.teaching import teacher_of
+        from .training.teaching import examples_for, teacher_of
 
         config = self.config
-        fitter = Fitter(context)
+        fitter = Fitter(context, examples_for(context, config.teacher, config.augmentation))
         teacher = teacher_of(context, fitter, config.teacher, config.cache)
         model = context.load("model")
         torch.manual_seed(context.seed("projections"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from ..data import AugmentationConfig
 from .base import Stage, StageConfig
 
 if TYPE_CHECKING:
@@ -26,6 +27,21 @@ CacheChoice = Annotated[
         "auto: where the disk has room",
     ),
 ]
+AugmentationChoice = Annotated[
+    AugmentationConfig | None,
+    Field(
+        description="train on copies of the training examples too, which the teacher answers like them; "
+        "an epoch stays as many examples as there are for training",
+    ),
+]
+
+
+def require_teacher_alone(augmentation: AugmentationConfig | None, ground_truth: float) -> None:
+    """Raise ``ValueError`` where examples without labels meet a loss that reads labels."""
+    if augmentation is not None and ground_truth:
+        raise ValueError(
+            "augmentation makes examples without labels, and ground_truth has a weight: keep one of them"
+        )
 
 
 class DistillationConfig(StageConfig):
@@ -43,7 +59,13 @@ class DistillationConfig(StageConfig):
     temperature: float = Field(1.0, gt=0, description="divides the logits of both in the soft cross-entropy")
     gradient_equilibrium: bool = Field(True, description="balance the exits' gradients (Eq. 3) in training")
     dropout: StudentDropout = None
+    augmentation: AugmentationChoice = None
     cache: CacheChoice = "auto"
+
+    @model_validator(mode="after")
+    def _labels_where_they_are_read(self) -> DistillationConfig:
+        require_teacher_alone(self.augmentation, self.ground_truth)
+        return self
 
     def require_losses(self) -> None:
         """Raise ``ValueError`` if no loss has a weight."""

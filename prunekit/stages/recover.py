@@ -48,7 +48,7 @@ class Recover(DistillationStage):
         from ..planning import Work
 
         config = self.config
-        plan.cache_teacher(config.teacher, config.cache)
+        plan.cache_teacher(config.teacher, config.cache, config.augmentation)
         works = [
             Work("features", config.features_epochs, config.features_learning_rate),
             Work("predictions", config.epochs, config.learning_rate),
@@ -62,10 +62,10 @@ class Recover(DistillationStage):
         """
         from .training.fit import Fitter
         from .training.objectives import Objective, features
-        from .training.teaching import teacher_of
+        from .training.teaching import examples_for, teacher_of
 
         config = self.config
-        fitter = Fitter(context)
+        fitter = Fitter(context, examples_for(context, config.teacher, config.augmentation))
         teacher = teacher_of(context, fitter, config.teacher, config.cache)
 
         def distil_features() -> tuple[object, dict[str, object]]:

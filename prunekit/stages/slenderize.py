@@ -171,7 +171,7 @@ class Slenderize(DistillationStage):
         from ..planning import Work
 
         config, steps = self.config, self._steps(plan.model)
-        plan.cache_teacher(config.teacher, config.cache)
+        plan.cache_teacher(config.teacher, config.cache, config.augmentation)
         plan.slim(config.granularity_names(), config.make_budget())
         last = config.learning_rate * config.learning_rate_growth ** (steps - 1)
         return [Work("step", config.interval_epochs, (config.learning_rate, last), times=steps)]
@@ -179,9 +179,9 @@ class Slenderize(DistillationStage):
     def run(self, context: StageContext) -> None:
         """Score, slim, train, once for each step; every step is saved, and begins from what was saved."""
         from .training.fit import Fitter
-        from .training.teaching import teacher_of
+        from .training.teaching import examples_for, teacher_of
 
-        fitter = Fitter(context)
+        fitter = Fitter(context, examples_for(context, self.config.teacher, self.config.augmentation))
         teacher = teacher_of(context, fitter, self.config.teacher, self.config.cache)
         done = context.parts()
         if done:

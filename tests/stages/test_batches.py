@@ -28,6 +28,19 @@ def test_an_epoch_takes_every_row_once_and_the_same_way_again(lengths, batch, gr
     assert list(again) == order
 
 
+@given(
+    size=st.integers(1, 60), parts=st.integers(1, 5), batch=st.integers(1, 16), grouped=st.booleans(),
+    turn=st.integers(0, 3),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_so_many_epochs_take_every_row_once(size, parts, batch, grouped, turn):
+    lengths = np.random.default_rng(size).integers(1, 40, size * parts)
+    sampler = EpochSampler(lengths, batch, 5, grouped, parts)
+    epochs = [sampler.order(epoch).tolist() for epoch in range(turn * parts, (turn + 1) * parts)]
+    assert [len(epoch) for epoch in epochs] == [len(sampler)] * parts == [size] * parts
+    assert sorted(row for epoch in epochs for row in epoch) == list(range(size * parts))
+
+
 def test_epochs_and_seeds_differ():
     lengths = np.full(100, 5)
     orders = {

@@ -20,9 +20,10 @@ def planned(tmp_path, **changes):
     return plan(recipe, task, vocab_size=len(tokenizer)), sum(map(len, task.train["input_ids"]))
 
 
-def nbytes(tokens, exits):
+def nbytes(tokens, exits, times=1):
     """Hidden states and logits in float32, and where each example begins and the last ends in int64."""
-    return 4 * tokens * STATES * HIDDEN + 4 * EXAMPLES * exits * CLASSES + 8 * (EXAMPLES + 1)
+    examples = times * EXAMPLES
+    return 4 * times * tokens * STATES * HIDDEN + 4 * examples * exits * CLASSES + 8 * (examples + 1)
 
 
 def test_one_teacher_is_counted_once(tmp_path):
@@ -54,3 +55,14 @@ def test_exits_that_learn_predictions_have_a_teacher(tmp_path, predictions):
     stages = ["finetune", "train_exits", "evaluate"]
     made, tokens = planned(tmp_path, train_exits={"predictions": predictions}, stages=stages)
     assert made.cached == ({"original": nbytes(tokens, exits=1)} if predictions else {})
+
+
+def test_answers_to_copies_are_counted(tmp_path):
+    made, tokens = planned(tmp_path, recover={"augmentation": {"copies": 3}})
+    assert sorted(made.cached.values()) == [nbytes(tokens, exits=2), nbytes(tokens, exits=2, times=4)]
+
+
+def test_equal_copies_are_answered_once(tmp_path):
+    same = {"augmentation": {"copies": 3}}
+    made, tokens = planned(tmp_path, slenderize=same, recover=same)
+    assert list(made.cached.values()) == [nbytes(tokens, exits=2, times=4)]

@@ -48,22 +48,24 @@ class EpochSampler(Sampler[int]):
     """A random order of the rows that depends on the seed and the epoch alone.
 
     Args:
-        lengths: tokens of each row, ``[N]``.
+        lengths: tokens of each row, ``[N * parts]``.
         batch_size: rows that meet in a batch.
         seed: of the orders.
         grouped: rows of a batch have similar lengths, which spares padding; which rows meet, and the order
             of the batches, stay random.
+        parts: epochs that take every row once; each takes ``N`` of them.
     """
 
-    def __init__(self, lengths: Integers, batch_size: int, seed: int, grouped: bool) -> None:
+    def __init__(self, lengths: Integers, batch_size: int, seed: int, grouped: bool, parts: int = 1) -> None:
         self.lengths = lengths
         self.batch_size = batch_size
         self.seed = seed
         self.grouped = grouped
+        self.parts = parts
         self.epoch = 0
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self.lengths) // self.parts
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.order(self.epoch).tolist())
@@ -74,8 +76,9 @@ class EpochSampler(Sampler[int]):
 
     def order(self, epoch: int) -> Integers:
         """Rows in the order of an epoch, int64 ``[N]``."""
-        draw = np.random.default_rng((self.seed, epoch))
-        order: Integers = draw.permutation(len(self.lengths))
+        turn, part = divmod(epoch, self.parts)
+        draw = np.random.default_rng((self.seed, turn))
+        order: Integers = draw.permutation(len(self.lengths))[part :: self.parts]
         if not self.grouped:
             return order
         pool = self.batch_size * POOL
@@ -100,13 +103,13 @@ def padded_tokens(lengths: Integers, order: Integers, batch_size: int) -> int:
 
 
 def epoch_sampler(
-    lengths: Integers, batch_size: int, seed: int, grouping: Literal["auto", "on", "off"]
+    lengths: Integers, batch_size: int, seed: int, grouping: Literal["auto", "on", "off"], parts: int = 1
 ) -> EpochSampler:
     """The sampler of a training run; ``"auto"`` groups by length where that spares a tenth of the tokens."""
-    grouped = EpochSampler(lengths, batch_size, seed, True)
+    grouped = EpochSampler(lengths, batch_size, seed, True, parts)
     if grouping == "on":
         return grouped
-    plain = EpochSampler(lengths, batch_size, seed, False)
+    plain = EpochSampler(lengths, batch_size, seed, False, parts)
     if grouping == "off":
         return plain
     saved = padded_tokens(lengths, grouped.order(0), batch_size) / padded_tokens(

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import TrainingArguments
 
 from ... import console
-from ...data import collator, score
+from ...data import Examples, collator, score
 from ...exits import MultiExitForSequenceClassification
 from ...exits import gradient_equilibrium as equilibrium
 from ...modes import frozen
@@ -71,10 +71,13 @@ class Fitter:
 
     Args:
         context: of the stage.
+        examples: to train on; the training examples when omitted.
     """
 
-    def __init__(self, context: StageContext) -> None:
+    def __init__(self, context: StageContext, examples: Examples | None = None) -> None:
         self.context = context
+        task = context.task
+        self.examples = Examples(task.train, task.lengths("train")) if examples is None else examples
         self.settings = context.training
         self.device = context.device()
         self.autocast = autocast_dtype(self.settings.precision, self.device)
@@ -82,8 +85,8 @@ class Fitter:
 
     @cached_property
     def train_rows(self) -> Rows:
-        """Training examples."""
-        return Rows(self.context.task.train)
+        """Training examples, then their copies."""
+        return Rows(self.examples.rows)
 
     @cached_property
     def validation_rows(self) -> Rows:
@@ -94,7 +97,7 @@ class Fitter:
     def steps_per_epoch(self) -> int:
         """Optimizer steps that take every training example once."""
         each = self.settings.batch_size * PartialState().num_processes
-        return math.ceil(math.ceil(len(self.train_rows) / each) / self.settings.gradient_accumulation)
+        return math.ceil(math.ceil(len(self.context.task.train) / each) / self.settings.gradient_accumulation)
 
     def batches(self, count: int, purpose: str) -> Iterator[dict[str, Tensor]]:
         """At most ``count`` batches of training examples, drawn for a purpose, on the device."""
@@ -244,10 +247,11 @@ class Fitter:
     def _sampler(self, phase: str) -> EpochSampler:
         """The order in which a training run takes the examples."""
         return epoch_sampler(
-            self.context.task.lengths("train"),
+            self.examples.lengths,
             self.settings.batch_size * PartialState().num_processes,
             self.context.seed(phase, "order"),
             self.settings.group_by_length,
+            parts=1 + self.examples.copies,
         )
 
     def _arguments(self, folder: Path, learning_rate: float, steps: int, phase: str) -> TrainingArguments:

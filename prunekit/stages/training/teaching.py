@@ -5,20 +5,48 @@ from __future__ import annotations
 import logging
 from typing import Literal
 
+import torch
 from accelerate import PartialState
 
 from ... import console
+from ...data import AugmentationConfig, Examples, augmented
 from ...distill import CachedTeacher, LiveTeacher, Teacher, fingerprint
 from ...distill.cache import RESERVE, cache_size, free_bytes
-from ..base import StageContext
+from ..base import StageContext, derive_seed
 from .fit import Fitter
 
 logger = logging.getLogger(__name__)
 Cache = Literal["auto", "on", "off"]
 
 
+def examples_for(context: StageContext, role: str, augmentation: AugmentationConfig | None) -> Examples:
+    """What a stage trains on: the training examples, with copies where they are asked for.
+
+    Equal settings make equal copies in every stage of a run, so that the teacher answers them once.
+
+    Args:
+        context: of the stage.
+        role: of the teacher, whose word embedding says what may stand for what.
+        augmentation: of the stage.
+    """
+    task = context.task
+    if augmentation is None:
+        return Examples(task.train, task.lengths("train"))
+    words = context.load(role).backbone.get_input_embeddings()
+    with torch.no_grad():
+        embedding = words(torch.arange(len(context.tokenizer), device=context.device()))
+    return augmented(
+        task,
+        context.tokenizer,
+        embedding,
+        augmentation,
+        max_length=context.training.max_length,
+        seed=derive_seed(context.recipe.seed, "augmentation"),
+    )
+
+
 def teacher_of(context: StageContext, fitter: Fitter, role: str, cache: Cache) -> Teacher:
-    """The model of a role as a teacher on the training examples.
+    """The model of a role as a teacher on the examples that a fitter trains on.
 
     Args:
         context: of the stage.
@@ -34,10 +62,9 @@ def teacher_of(context: StageContext, fitter: Fitter, role: str, cache: Cache) -
     if cache == "off":
         return live
     state = PartialState()
-    folder, task = context.cache_folder, context.task
-    lengths = task.lengths("train")
-    there = folder / fingerprint(model, task.train)[:24]
-    nbytes = cache_size(model, task.train, lengths, fitter.collate)
+    folder, rows, lengths = context.cache_folder, fitter.examples.rows, fitter.examples.lengths
+    there = folder / fingerprint(model, rows)[:24]
+    nbytes = cache_size(model, rows, lengths, fitter.collate)
     if not there.is_dir():
         free = free_bytes(folder)
         if cache == "auto" and nbytes + RESERVE > free:
@@ -51,7 +78,7 @@ def teacher_of(context: StageContext, fitter: Fitter, role: str, cache: Cache) -
     with state.main_process_first(), console.progress(f"caching the {role}", len(lengths)) as bar:
         cached = CachedTeacher.build(
             model,
-            task.train,
+            rows,
             lengths,
             fitter.collate,
             folder,

@@ -1,0 +1,75 @@
+"""Stages that learn from copies of the training examples."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from safetensors.torch import load_file
+from tiny import apply, tiny_recipe
+
+from prunekit.errors import RecipeError
+from prunekit.stages.training.fit import Fitter
+
+COPIES = {"augmentation": {"copies": 2}}
+STUDENT = {
+    "stages": ["finetune", "student", "distill", "evaluate"],
+    "student": {"layers": 1},
+    "distill": {"hidden": 1, **COPIES},
+}
+
+
+def figures(run, key):
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return next(line for line in lines if line["stage"] == key and line["kind"] == "stage")
+
+
+@pytest.mark.parametrize("changes", [{"slenderize": COPIES, "recover": COPIES}, STUDENT])
+def test_training_is_as_long_as_without_and_sees_all_copies(tmp_path, monkeypatch, changes):
+    seen, whole = set(), Fitter.fit
+
+    def fit(self, model, objective, **options):
+        loss = objective.parts
+
+        def parts(model, batch, progress=1.0):
+            seen.update(batch["index"].tolist())
+            return loss(model, batch, progress)
+
+        objective.parts = parts
+        return whole(self, model, objective, **options)
+
+    plain = {
+        key: {**value, "augmentation": None} if isinstance(value, dict) and "augmentation" in value else value
+        for key, value in changes.items()
+    }
+    without = apply(tmp_path / "without", **plain)
+    monkeypatch.setattr(Fitter, "fit", fit)
+    run = apply(tmp_path / "with", **changes)
+    keys = [key for key in changes if isinstance(changes[key], dict) and "augmentation" in changes[key]]
+    for key in keys:
+        assert figures(run, key)["steps"] == figures(without, key)["steps"]
+    assert {row // 100 for row in seen} == {0, 1, 2}
+    one, two = (load_file(folder / "model" / "model.safetensors") for folder in (run, without))
+    assert any((one[name] != two[name]).any() for name in one)
+
+
+def test_importance_is_computed_on_examples_with_labels(tmp_path, monkeypatch):
+    labels, batches = [], Fitter.batches
+
+    def watched(self, count, purpose):
+        for batch in batches(self, count, purpose):
+            labels.extend(batch["labels"].tolist())
+            yield batch
+
+    monkeypatch.setattr(Fitter, "batches", watched)
+    apply(tmp_path, stages=["finetune", "assistant", "slenderize", "evaluate"], slenderize=COPIES)
+    assert set(labels) == {0, 1}
+
+
+@pytest.mark.parametrize("key", ["slenderize", "recover", "distill"])
+def test_losses_that_read_labels_are_refused(tmp_path, key):
+    changes = {key: {**COPIES, "ground_truth": 0.5}}
+    if key == "distill":
+        changes = {**STUDENT, "distill": {**STUDENT["distill"], **changes["distill"]}}
+    with pytest.raises(RecipeError, match=f"{key}: augmentation makes examples without labels"):
+        tiny_recipe(tmp_path, **changes)
