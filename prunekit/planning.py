@@ -129,12 +129,20 @@ class Plan:
             return None
         return math.ceil(round(work.epochs * self.steps_per_epoch, 6)) * work.times
 
-    def cache_teacher(self, role: str, cache: str, augmentation: AugmentationConfig | None = None) -> None:
-        """Count on the disk for a teacher's answers to the training examples, if ``cache`` keeps them.
+    def ask_teacher(self, role: str, cache: str, augmentation: AugmentationConfig | None = None) -> None:
+        """Check what a teacher is asked about; count its answers on the disk, if ``cache`` keeps them.
 
-        Their copies are as long as they are, but where a pair is too long and is cut.
+        Copies of the training examples are as long as they are, but where a pair is too long and is cut.
         """
-        if self.task is None or cache == "off":
+        if self.task is None:
+            return
+        if augmentation is not None and not augmentation.replaced and not self.task.task.is_pair:
+            raise RecipeError(
+                "distillation.augmentation.replaced: 0, and the task's examples are single texts: the copies "
+                "would be the examples themselves",
+                "give the share of the tokens that are replaced, such as 0.6",
+            )
+        if cache == "off":
             return
         from .distill.cache import CacheShape
 

@@ -99,7 +99,7 @@ class Distill(DistillationStage):
         layers = mapped_layers(config.layer_map, len(student), len(teacher))
         if config.attention:
             check_heads(student, teacher, layers)
-        plan.cache_teacher(config.teacher, config.cache, config.augmentation)
+        plan.ask_teacher(config.teacher, config.cache, config.augmentation)
         return [Work("distill", config.epochs, config.learning_rate)]
 
     def run(self, context: StageContext) -> None:

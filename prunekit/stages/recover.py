@@ -48,7 +48,7 @@ class Recover(DistillationStage):
         from ..planning import Work
 
         config = self.config
-        plan.cache_teacher(config.teacher, config.cache, config.augmentation)
+        plan.ask_teacher(config.teacher, config.cache, config.augmentation)
         works = [
             Work("features", config.features_epochs, config.features_learning_rate),
             Work("predictions", config.epochs, config.learning_rate),

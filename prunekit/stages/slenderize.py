@@ -171,7 +171,7 @@ class Slenderize(DistillationStage):
         from ..planning import Work
 
         config, steps = self.config, self._steps(plan.model)
-        plan.cache_teacher(config.teacher, config.cache, config.augmentation)
+        plan.ask_teacher(config.teacher, config.cache, config.augmentation)
         plan.slim(config.granularity_names(), config.make_budget())
         last = config.learning_rate * config.learning_rate_growth ** (steps - 1)
         return [Work("step", config.interval_epochs, (config.learning_rate, last), times=steps)]

@@ -88,7 +88,7 @@ class TrainExits(Stage):
                 f"end exits.layers with {last}, after at least one other layer",
             )
         if self.config.predictions:
-            plan.cache_teacher(self.config.teacher, self.config.cache)
+            plan.ask_teacher(self.config.teacher, self.config.cache)
         return [Work("exits", self.config.epochs, self.config.learning_rate)]
 
     def inputs(self, recipe: Recipe, key: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import pytest
 from tiny import tiny_recipe
 
 from prunekit.data import encode, load_task
+from prunekit.errors import RecipeError
 from prunekit.models import load_tokenizer
 from prunekit.planning import plan
 
@@ -66,3 +67,9 @@ def test_equal_copies_are_answered_once(tmp_path):
     same = {"augmentation": {"copies": 3}}
     made, tokens = planned(tmp_path, slenderize=same, recover=same)
     assert list(made.cached.values()) == [nbytes(tokens, exits=2, times=4)]
+
+
+@pytest.mark.parametrize("cache", ["auto", "off"])
+def test_single_texts_cannot_only_be_rearranged(tmp_path, cache):
+    with pytest.raises(RecipeError, match=r"recover.*replaced: 0, and the task's examples are single"):
+        planned(tmp_path, recover={"cache": cache, "augmentation": {"replaced": 0, "pairs": ["swap"]}})
