@@ -25,7 +25,7 @@ def _apply_and_die(output, seconds):
 
     if seconds is not None:
         threading.Thread(target=die, daemon=True).start()
-    tiny.apply(output)
+    tiny.apply(output, recover={"augmentation": {"copies": 2}})
 
 
 def _weights(folder):

@@ -76,8 +76,7 @@ class Fitter:
 
     def __init__(self, context: StageContext, examples: Examples | None = None) -> None:
         self.context = context
-        task = context.task
-        self.examples = Examples(task.train, task.lengths("train")) if examples is None else examples
+        self.examples = examples or Examples(context.task.train, context.task.lengths("train"))
         self.settings = context.training
         self.device = context.device()
         self.autocast = autocast_dtype(self.settings.precision, self.device)

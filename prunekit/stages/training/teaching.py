@@ -19,8 +19,10 @@ logger = logging.getLogger(__name__)
 Cache = Literal["auto", "on", "off"]
 
 
-def examples_for(context: StageContext, role: str, augmentation: AugmentationConfig | None) -> Examples:
-    """What a stage trains on: the training examples, with copies where they are asked for.
+def examples_for(
+    context: StageContext, role: str, augmentation: AugmentationConfig | None
+) -> Examples | None:
+    """The training examples and copies of them, where they are asked for; else ``None``.
 
     Equal settings make equal copies in every stage of a run, so that the teacher answers them once.
 
@@ -29,14 +31,14 @@ def examples_for(context: StageContext, role: str, augmentation: AugmentationCon
         role: of the teacher, whose word embedding says what may stand for what.
         augmentation: of the stage.
     """
-    task = context.task
     if augmentation is None:
-        return Examples(task.train, task.lengths("train"))
+        return None
+    logger.info("making %d copies of every training example", augmentation.copies)
     words = context.load(role).backbone.get_input_embeddings()
     with torch.no_grad():
         embedding = words(torch.arange(len(context.tokenizer), device=context.device()))
     return augmented(
-        task,
+        context.task,
         context.tokenizer,
         embedding,
         augmentation,
