@@ -7,7 +7,7 @@ are held out, and what is left without them and without what occurs in no other 
 
     python tests/benchmarks/whole_sentences.py SST-2/train.tsv --to sst2 --count 1500
     prunekit apply costeff-8x-minilm data.train_file=sst2/train.tsv \
-      data.validation_file=sst2/validation.tsv data.test_file=SST-2/dev.tsv data.train_size=20000 model.name=MODEL
+      data.validation_file=sst2/validation.tsv data.test_file=SST-2/dev.tsv data.train_size=20000 ...
 """
 
 from __future__ import annotations
