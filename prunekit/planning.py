@@ -136,7 +136,7 @@ class Plan:
         """
         if self.task is None:
             return
-        if augmentation is not None and not augmentation.replaced and not self.task.task.is_pair:
+        if augmentation is not None and not augmentation.changes(self.task.task.is_pair):
             raise RecipeError(
                 "distillation.augmentation.replaced: 0, and the task's examples are single texts: the copies "
                 "would be the examples themselves",

@@ -59,9 +59,13 @@ class AugmentationConfig(BaseModel):
 
     @model_validator(mode="after")
     def _changes_something(self) -> AugmentationConfig:
-        if not self.replaced and set(self.pairs) == {"keep"}:
+        if not self.changes(pairs=True):
             raise ValueError("replaced is 0 and pairs are kept: the copies would be the examples themselves")
         return self
+
+    def changes(self, pairs: bool) -> bool:
+        """Whether copies differ from their examples, which are pairs or single texts."""
+        return bool(self.replaced) or (pairs and set(self.pairs) != {"keep"})
 
 
 @dataclass(frozen=True)
@@ -105,14 +109,14 @@ def augmented(
     texts, count = task.task.train, len(task.train)
     arrangements = config.pairs if task.task.is_pair else ["keep"]
     near = None
+    if config.replaced:
+        used = sorted({token for ids in task.train["input_ids"] for token in ids.tolist()})
+        near = near_tokens(embedding, tokenizer, config.neighbours, torch.tensor(used))
     rows, lengths = [task.train], [task.lengths("train")]
     for copy in range(config.copies):
         arrangement = arrangements[copy % len(arrangements)]
         columns, _ = encode_columns(_arranged(texts, arrangement, draw), "train", tokenizer, max_length)
-        if config.replaced:
-            if near is None:
-                used = sorted({token for ids in task.train["input_ids"] for token in ids.tolist()})
-                near = near_tokens(embedding, tokenizer, config.neighbours, torch.tensor(used))
+        if near is not None:
             columns["input_ids"] = _replaced(columns["input_ids"], near, config.replaced, draw)
         columns["labels"] = [NO_LABEL] * count
         columns["index"] = list(range((copy + 1) * count, (copy + 2) * count))
