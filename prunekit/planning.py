@@ -132,13 +132,15 @@ class Plan:
     def ask_teacher(self, role: str, cache: str, augmentation: AugmentationConfig | None = None) -> None:
         """Check what a teacher is asked about; count its answers on the disk, if ``cache`` keeps them.
 
-        Copies of the training examples are as long as they are, but where a pair is too long and is cut.
+        Copies of the training examples are as long as they are, joined ones nearly twice that, unless too
+        long and cut: so this is the most that the answers take.
         """
         if self.task is None:
             return
         if augmentation is not None and not augmentation.changes(self.task.task.is_pair):
+            kind = "pairs" if self.task.task.is_pair else "singles"
             raise RecipeError(
-                "distillation.augmentation.replaced: 0, and the task's examples are single texts: the copies "
+                f"distillation.augmentation.replaced: 0, and .{kind} keeps every text: the copies "
                 "would be the examples themselves",
                 "give the share of the tokens that are replaced, such as 0.6",
             )
@@ -147,11 +149,11 @@ class Plan:
         from .distill.cache import CacheShape
 
         config, tokens = self.teachers[role], self.task.lengths("train")
-        times = 1 if augmentation is None else 1 + augmentation.copies
+        copies = [] if augmentation is None else augmentation.arrangements(self.task.task.is_pair)
         asked = role if augmentation is None else f"{role}, {augmentation.model_dump_json()}"
         self.cached[asked] = CacheShape(
-            tokens=times * int(tokens.sum()),
-            examples=times * len(tokens),
+            tokens=(1 + len(copies) + copies.count("join")) * int(tokens.sum()),
+            examples=(1 + len(copies)) * len(tokens),
             states=config.num_hidden_layers + 1,
             hidden_size=config.hidden_size,
             exits=len(config.exit_layers),

@@ -50,6 +50,12 @@ class AugmentationConfig(BaseModel):
         ge=1,
         description="a token is replaced by one of this many: the nearest in the teacher's word embedding",
     )
+    singles: list[Literal["keep", "join"]] = Field(
+        ["keep"],
+        min_length=1,
+        description="for tasks on single texts, from copy to copy in turn: keep the text, or join another "
+        "example's to it, for a model that will meet longer texts",
+    )
     pairs: list[Literal["keep", "swap", "mix"]] = Field(
         ["keep", "swap"],
         min_length=1,
@@ -59,13 +65,18 @@ class AugmentationConfig(BaseModel):
 
     @model_validator(mode="after")
     def _changes_something(self) -> AugmentationConfig:
-        if not self.changes(pairs=True):
-            raise ValueError("replaced is 0 and pairs are kept: the copies would be the examples themselves")
+        if not (self.changes(pairs=True) or self.changes(pairs=False)):
+            raise ValueError("replaced is 0 and texts are kept: the copies would be the examples themselves")
         return self
 
+    def arrangements(self, pairs: bool) -> list[str]:
+        """What becomes of the texts of pairs, or of single texts; of each copy one, in turn."""
+        each = self.pairs if pairs else self.singles
+        return [each[copy % len(each)] for copy in range(self.copies)]
+
     def changes(self, pairs: bool) -> bool:
-        """Whether copies differ from their examples, which are pairs or single texts."""
-        return bool(self.replaced) or (pairs and set(self.pairs) != {"keep"})
+        """Whether a copy differs from its example, which is a pair or a single text."""
+        return bool(self.replaced) or set(self.arrangements(pairs)) != {"keep"}
 
 
 @dataclass(frozen=True)
@@ -107,14 +118,12 @@ def augmented(
 
     draw = np.random.default_rng(seed)
     texts, count = task.task.train, len(task.train)
-    arrangements = config.pairs if task.task.is_pair else ["keep"]
     near = None
     if config.replaced:
         used = sorted({token for ids in task.train["input_ids"] for token in ids.tolist()})
         near = near_tokens(embedding, tokenizer, config.neighbours, torch.tensor(used))
     rows, lengths = [task.train], [task.lengths("train")]
-    for copy in range(config.copies):
-        arrangement = arrangements[copy % len(arrangements)]
+    for copy, arrangement in enumerate(config.arrangements(task.task.is_pair)):
         columns, _ = encode_columns(_arranged(texts, arrangement, draw), "train", tokenizer, max_length)
         if near is not None:
             columns["input_ids"] = _replaced(columns["input_ids"], near, config.replaced, draw)
@@ -161,17 +170,23 @@ def near_tokens(
 
 
 def _arranged(texts: datasets.Dataset, arrangement: str, draw: np.random.Generator) -> datasets.Dataset:
-    """Pairs the other way round, or with the second text of another pair."""
+    """Texts with another's behind them; pairs the other way round, or with the second text of another."""
     import datasets
+
+    def of_others(column: list[str]) -> list[str]:
+        return [column[row] for row in draw.permutation(len(column))]
 
     if arrangement == "keep":
         return texts
-    first, second = list(texts["text"]), list(texts["text_pair"])
-    if arrangement == "swap":
-        first, second = second, first
+    columns = {name: list(texts[name]) for name in texts.column_names}
+    first = columns["text"]
+    if arrangement == "join":
+        columns["text"] = [f"{one} {other}" for one, other in zip(first, of_others(first), strict=True)]
+    elif arrangement == "swap":
+        columns["text"], columns["text_pair"] = columns["text_pair"], first
     else:
-        second = [second[row] for row in draw.permutation(len(second))]
-    return datasets.Dataset.from_dict({"text": first, "text_pair": second, "label": list(texts["label"])})
+        columns["text_pair"] = of_others(columns["text_pair"])
+    return datasets.Dataset.from_dict(columns)
 
 
 def _replaced(

@@ -149,6 +149,29 @@ def test_arrangements_are_for_pairs_alone(tokenizer):
     assert ids(examples.rows)[40:] == ids(task.train)
 
 
+def test_single_texts_are_kept_and_joined_in_turn(tokenizer):
+    task, examples, _ = made(tokenizer, {"copies": 3, "replaced": 0, "singles": ["join", "keep"]})
+    kept, joined = ids(task.train), [ids(examples.rows)[40 * (copy + 1) :][:40] for copy in (0, 2)]
+    assert ids(examples.rows)[80:120] == kept
+    for copy in joined:
+        others = []
+        for row, original in zip(copy, kept, strict=True):
+            words = len(original) - 1  # but the last, which ends the text
+            assert row[:words] == original[:words]
+            others.append([row[0], *row[words:]])
+        assert sorted(others) == sorted(kept)
+        assert others != kept
+    assert joined[0] != joined[1]
+    np.testing.assert_array_equal(examples.lengths, [len(row) for row in ids(examples.rows)])
+
+
+def test_arrangements_of_single_texts_are_not_for_pairs(tokenizer):
+    config = {"copies": 1, "replaced": 0, "singles": ["join"], "pairs": ["swap"]}
+    task, examples, _ = made(tokenizer, config, pairs=True)
+    texts = task.task.train
+    assert ids(examples.rows)[40:] == tokenizer(list(texts["text_pair"]), list(texts["text"]))["input_ids"]
+
+
 def test_the_same_seed_makes_the_same_copies(tokenizer):
     config = {"copies": 2, "pairs": ["keep", "mix"]}
     one, two, other = (ids(made(tokenizer, config, pairs=True, seed=seed)[1].rows) for seed in (3, 3, 4))
@@ -165,3 +188,6 @@ def test_copies_are_cut_as_examples_are(tokenizer):
 def test_copies_that_would_be_the_examples_are_refused():
     with pytest.raises(ValidationError, match="the copies would be the examples themselves"):
         AugmentationConfig(replaced=0, pairs=["keep"])
+    with pytest.raises(ValidationError, match="the copies would be the examples themselves"):
+        AugmentationConfig(replaced=0, copies=1, pairs=["keep", "swap"])
+    AugmentationConfig(replaced=0, pairs=["keep"], singles=["join"])

@@ -21,10 +21,10 @@ def planned(tmp_path, **changes):
     return plan(recipe, task, vocab_size=len(tokenizer)), sum(map(len, task.train["input_ids"]))
 
 
-def nbytes(tokens, exits, times=1):
+def nbytes(tokens, exits, times=1, joined=0):
     """Hidden states and logits in float32, and where each example begins and the last ends in int64."""
-    examples = times * EXAMPLES
-    return 4 * times * tokens * STATES * HIDDEN + 4 * examples * exits * CLASSES + 8 * (examples + 1)
+    examples, tokens = times * EXAMPLES, (times + joined) * tokens
+    return 4 * tokens * STATES * HIDDEN + 4 * examples * exits * CLASSES + 8 * (examples + 1)
 
 
 def test_one_teacher_is_counted_once(tmp_path):
@@ -63,6 +63,12 @@ def test_answers_to_copies_are_counted(tmp_path):
     assert sorted(made.cached.values()) == [nbytes(tokens, exits=2), nbytes(tokens, exits=2, times=4)]
 
 
+def test_joined_copies_are_counted_twice_as_long(tmp_path):
+    copies = {"copies": 3, "singles": ["join", "keep"], "pairs": ["keep", "swap"]}
+    made, tokens = planned(tmp_path, recover={"augmentation": copies})
+    assert nbytes(tokens, exits=2, times=4, joined=2) in made.cached.values()
+
+
 def test_equal_copies_are_answered_once(tmp_path):
     same = {"augmentation": {"copies": 3}}
     made, tokens = planned(tmp_path, slenderize=same, recover=same)
@@ -71,5 +77,5 @@ def test_equal_copies_are_answered_once(tmp_path):
 
 @pytest.mark.parametrize("cache", ["auto", "off"])
 def test_single_texts_cannot_only_be_rearranged(tmp_path, cache):
-    with pytest.raises(RecipeError, match=r"recover.*replaced: 0, and the task's examples are single"):
+    with pytest.raises(RecipeError, match=r"recover.*replaced: 0, and \.singles keeps every text"):
         planned(tmp_path, recover={"cache": cache, "augmentation": {"replaced": 0, "pairs": ["swap"]}})
