@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .data import AugmentationConfig, EncodedTask
     from .exits import ExitsConfig
     from .reports import ModelFigures
+    from .stages.distillation import Taught
 
 # Messages that begin with the key they are about: "data.train_file: ...", "sizes.heads: ...".
 _KEY = re.compile(r"(\w+(?:\.\w+)+): (.*)", re.DOTALL)
@@ -129,7 +130,7 @@ class Plan:
             return None
         return math.ceil(round(work.epochs * self.steps_per_epoch, 6)) * work.times
 
-    def ask_teacher(self, role: str, cache: str, augmentation: AugmentationConfig | None = None) -> None:
+    def ask_teacher(self, stage: Taught, augmentation: AugmentationConfig | None = None) -> None:
         """Check what a teacher is asked about; count its answers on the disk, if ``cache`` keeps them.
 
         Copies of the training examples are as long as they are, joined ones nearly twice that, unless too
@@ -144,13 +145,15 @@ class Plan:
                 "would be the examples themselves",
                 "give the share of the tokens that are replaced, such as 0.6",
             )
-        if cache == "off":
+        if stage.cache == "off":
             return
         from .distill.cache import CacheShape
 
+        role, precision = stage.teacher, stage.cache_precision
         config, tokens = self.teachers[role], self.task.lengths("train")
         copies = [] if augmentation is None else augmentation.arrangements(self.task.task.is_pair)
-        asked = role if augmentation is None else f"{role}, {augmentation.model_dump_json()}"
+        asked = role if precision == "float32" else f"{role}, {precision}"
+        asked = asked if augmentation is None else f"{asked}, {augmentation.model_dump_json()}"
         self.cached[asked] = CacheShape(
             tokens=(1 + len(copies) + copies.count("join")) * int(tokens.sum()),
             examples=(1 + len(copies)) * len(tokens),
@@ -158,6 +161,7 @@ class Plan:
             hidden_size=config.hidden_size,
             exits=len(config.exit_layers),
             classes=config.num_labels,
+            precision=precision,
         ).nbytes
 
 

@@ -1,6 +1,6 @@
 """Distillation: losses, and teachers that are asked or that were asked once and remembered."""
 
-from .cache import CachedTeacher, cache_size, fingerprint
+from .cache import CachedTeacher, cache_folder, cache_size, fingerprint
 from .losses import attention_loss, cosine_loss, feature_loss, prediction_loss, truth_loss
 from .teachers import LiveTeacher, Teacher, TeacherOutput, model_inputs
 
@@ -10,6 +10,7 @@ __all__ = [
     "Teacher",
     "TeacherOutput",
     "attention_loss",
+    "cache_folder",
     "cache_size",
     "cosine_loss",
     "feature_loss",

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +27,10 @@ from ..files import sync, write_json
 from .teachers import INPUTS, LiveTeacher, Teacher, TeacherOutput
 
 Collate = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]]
-Floats = npt.NDArray[np.float32]
+Precision = Literal["float32", "float16"]
+Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.int64]
-MARKER = "complete.json"
+MARKER, HIDDEN, LOGITS = "complete.json", "hidden.bin", "logits.bin"
 # What must stay free on the disk beside a cache: checkpoints are written there too.
 RESERVE = 1 << 30
 # These change neither predictions nor hidden states.
@@ -38,7 +39,10 @@ _VOLATILE = ("_name_or_path", "transformers_version", "exit_policy", "dtype", "a
 
 @dataclass(frozen=True)
 class CacheShape:
-    """Sizes of a cache: float32 ``[tokens, states, hidden_size]`` and ``[examples, exits, classes]``."""
+    """Sizes of a cache: ``[tokens, states, hidden_size]`` and, in float32, ``[examples, exits, classes]``.
+
+    ``precision`` is that of the first, the hidden states.
+    """
 
     tokens: int
     examples: int
@@ -46,6 +50,7 @@ class CacheShape:
     hidden_size: int
     exits: int
     classes: int
+    precision: Precision = "float32"
 
     @property
     def hidden(self) -> tuple[int, int, int]:
@@ -60,9 +65,8 @@ class CacheShape:
     @property
     def nbytes(self) -> int:
         """Bytes on the disk."""
-        return 4 * (
-            self.tokens * self.states * self.hidden_size + self.examples * self.exits * self.classes
-        ) + 8 * (self.examples + 1)
+        states = np.dtype(self.precision).itemsize * math.prod(self.hidden)
+        return states + 4 * math.prod(self.logits) + 8 * (self.examples + 1)
 
 
 class CachedTeacher(Teacher):
@@ -82,8 +86,8 @@ class CachedTeacher(Teacher):
             self.key = str(described["key"])
             self.shape = CacheShape(**described["shape"])
             self.offsets: Integers = np.load(self.folder / "offsets.npy")
-            self._hidden = np.memmap(self.folder / "hidden.f32", np.float32, "r", shape=self.shape.hidden)
-            logits = np.fromfile(self.folder / "logits.f32", np.float32).reshape(self.shape.logits)
+            self._hidden = np.memmap(self.folder / HIDDEN, self.shape.precision, "r", shape=self.shape.hidden)
+            logits = np.fromfile(self.folder / LOGITS, np.float32).reshape(self.shape.logits)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{self.folder} is not a complete teacher cache: {error}", "remove it: it is written again"
@@ -99,6 +103,7 @@ class CachedTeacher(Teacher):
         collate: Collate,
         folder: str | os.PathLike[str],
         *,
+        precision: Precision = "float32",
         batch_size: int = 64,
         advance: Callable[[int], None] | None = None,
     ) -> CachedTeacher:
@@ -109,19 +114,22 @@ class CachedTeacher(Teacher):
             dataset: an encoded split, whose column ``index`` counts its rows.
             lengths: unpadded tokens of each row, int64 ``[N]``.
             collate: pads rows to a batch.
-            folder: holds one folder for each teacher and split.
+            folder: holds one folder for each teacher, split and precision.
+            precision: of the hidden states on the disk; ``"float16"`` takes half the room, and changes
+                them by a 2,000th at most.
             advance: called with the number of examples done, for a progress bar.
 
         Raises:
-            RunError: the disk has no room, or the folder cannot be written.
+            RunError: the disk has no room, the folder cannot be written, or the hidden states are too
+                large for float16.
         """
         key = fingerprint(model, dataset)
-        target = Path(folder) / key[:24]
+        target = cache_folder(folder, key, precision)
         if (target / MARKER).is_file():
             cache = cls(target)
             if cache.key == key:
                 return cache
-        shape = cache_shape(model, dataset, lengths, collate)
+        shape = cache_shape(model, dataset, lengths, collate, precision)
         check_room(shape.nbytes, Path(folder))
         partial = target.with_suffix(".partial")
         for old in (partial, target):
@@ -131,6 +139,9 @@ class CachedTeacher(Teacher):
             _write(model, dataset, lengths, collate, partial, shape, batch_size, advance)
             write_json(partial / MARKER, {"key": key, "shape": asdict(shape)})
             partial.rename(target)
+        except RunError:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise RunError(
@@ -164,19 +175,29 @@ class CachedTeacher(Teacher):
         return padded
 
 
-def cache_shape(model: nn.Module, dataset: Any, lengths: Integers, collate: Collate) -> CacheShape:
+def cache_folder(folder: str | os.PathLike[str], key: str, precision: Precision) -> Path:
+    """Where under ``folder`` the cache with this :func:`fingerprint` is."""
+    return Path(folder) / f"{key[:24]}-{precision}"
+
+
+def cache_shape(
+    model: nn.Module, dataset: Any, lengths: Integers, collate: Collate, precision: Precision = "float32"
+) -> CacheShape:
     """What a cache will hold, seen on the shortest example."""
     shortest = int(np.argmin(lengths))
     with torch.no_grad(), _float32(_device(model)):
         output = LiveTeacher(model)(_batch(dataset, [shortest], collate, _device(model)), hidden_states=True)
     states = cast("tuple[Tensor, ...]", output.hidden_states)
     exits, _, classes = output.exit_logits.shape
-    return CacheShape(int(lengths.sum()), len(lengths), len(states), states[0].shape[-1], exits, classes)
+    width = states[0].shape[-1]
+    return CacheShape(int(lengths.sum()), len(lengths), len(states), width, exits, classes, precision)
 
 
-def cache_size(model: nn.Module, dataset: Any, lengths: Integers, collate: Collate) -> int:
+def cache_size(
+    model: nn.Module, dataset: Any, lengths: Integers, collate: Collate, precision: Precision = "float32"
+) -> int:
     """Bytes that the cache of a teacher and a split will take on the disk."""
-    return cache_shape(model, dataset, lengths, collate).nbytes
+    return cache_shape(model, dataset, lengths, collate, precision).nbytes
 
 
 def free_bytes(folder: Path) -> int:
@@ -193,7 +214,8 @@ def check_room(nbytes: int, folder: Path) -> None:
         raise RunError(
             f"the teacher cache takes {nbytes / 2**30:.1f} GiB and {folder} has {free / 2**30:.1f} GiB free "
             f"({RESERVE / 2**30:.0f} GiB are kept for checkpoints)",
-            "make room, name another output folder, or switch the cache off with `cache: off`",
+            "make room, name another output folder, halve it with `cache_precision: float16`, or switch the "
+            "cache off with `cache: off`",
         )
 
 
@@ -239,8 +261,9 @@ def _write(
         raise ValueError("the column `index` of the split does not count its rows")
     offsets: Integers = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     np.save(folder / "offsets.npy", offsets)
-    hidden = _mapped(folder / "hidden.f32", shape.hidden)
-    logits = _mapped(folder / "logits.f32", shape.logits)
+    hidden = _mapped(folder / HIDDEN, shape.precision, shape.hidden)
+    logits = _mapped(folder / LOGITS, "float32", shape.logits)
+    largest = np.finfo(shape.precision).max
     teacher, device = LiveTeacher(model), _device(model)
     order = np.argsort(lengths, kind="stable")
     for begin in range(0, len(order), batch_size):
@@ -250,25 +273,31 @@ def _write(
             output = teacher(batch, hidden_states=True)
         mask = batch["attention_mask"].bool().cpu()
         states = torch.stack([s.float().cpu() for s in output.hidden_states or ()], dim=2).numpy()
+        if shape.precision == "float16" and np.abs(states[mask.numpy()]).max() > largest:
+            raise RunError(
+                f"the teacher has hidden states beyond {largest:.0f}, the largest number in float16",
+                "cache_precision: float32 keeps them",
+            )
         logits[rows] = output.exit_logits.float().transpose(0, 1).cpu().numpy()
         for place, row in enumerate(rows):
             hidden[offsets[row] : offsets[row + 1]] = states[place][mask[place].numpy()]
         if advance is not None:
             advance(len(rows))
-    for array, name in ((hidden, "hidden.f32"), (logits, "logits.f32")):
+    for array, name in ((hidden, HIDDEN), (logits, LOGITS)):
         cast("np.memmap[Any, Any]", array).flush()
         sync(folder / name)
     sync(folder / "offsets.npy")
 
 
-def _mapped(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+def _mapped(path: Path, precision: Precision, shape: tuple[int, ...]) -> Floats:
     """A new file in memory, its room taken: writing to a map of a full disk would kill the process."""
+    nbytes = np.dtype(precision).itemsize * math.prod(shape)
     with path.open("wb") as stream:
         if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(stream.fileno(), 0, 4 * math.prod(shape))
+            os.posix_fallocate(stream.fileno(), 0, nbytes)
         else:
-            stream.truncate(4 * math.prod(shape))
-    return np.memmap(path, np.float32, "r+", shape=shape)
+            stream.truncate(nbytes)
+    return np.memmap(path, precision, "r+", shape=shape)
 
 
 def _batch(dataset: Any, rows: list[int], collate: Collate, device: torch.device) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from .base import StageConfig, StageContext
 from .distillation import (
     AugmentationChoice,
     CacheChoice,
+    CachePrecision,
     DistillationStage,
     StudentDropout,
     require_teacher_alone,
@@ -55,6 +56,7 @@ class DistillConfig(StageConfig):
     dropout: StudentDropout = None
     augmentation: AugmentationChoice = None
     cache: CacheChoice = "auto"
+    cache_precision: CachePrecision = "float32"
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> DistillConfig:
@@ -99,7 +101,7 @@ class Distill(DistillationStage):
         layers = mapped_layers(config.layer_map, len(student), len(teacher))
         if config.attention:
             check_heads(student, teacher, layers)
-        plan.ask_teacher(config.teacher, config.cache, config.augmentation)
+        plan.ask_teacher(config, config.augmentation)
         return [Work("distill", config.epochs, config.learning_rate)]
 
     def run(self, context: StageContext) -> None:
@@ -111,7 +113,7 @@ class Distill(DistillationStage):
 
         config = self.config
         fitter = Fitter(context, examples_for(context, config.teacher, config.augmentation))
-        teacher = teacher_of(context, fitter, config.teacher, config.cache)
+        teacher = teacher_of(context, fitter, config)
         model = context.load("model")
         torch.manual_seed(context.seed("projections"))
         matching = Matching(model, context.load(config.teacher), config.layer_map)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import Field, model_validator
 
@@ -27,6 +27,10 @@ CacheChoice = Annotated[
         "auto: where the disk has room",
     ),
 ]
+CachePrecision = Annotated[
+    Literal["float32", "float16"],
+    Field(description="of the hidden states kept there; float16 takes half the room"),
+]
 AugmentationChoice = Annotated[
     AugmentationConfig | None,
     Field(
@@ -34,6 +38,22 @@ AugmentationChoice = Annotated[
         "an epoch stays as many examples as there are for training",
     ),
 ]
+
+
+class Taught(Protocol):
+    """What the settings of every stage with a teacher say."""
+
+    @property
+    def teacher(self) -> str:
+        """Its role."""
+
+    @property
+    def cache(self) -> Literal["auto", "on", "off"]:
+        """Whether its answers are kept on disk."""
+
+    @property
+    def cache_precision(self) -> Literal["float32", "float16"]:
+        """Of the hidden states there."""
 
 
 def require_teacher_alone(augmentation: AugmentationConfig | None, ground_truth: float) -> None:
@@ -61,6 +81,7 @@ class DistillationConfig(StageConfig):
     dropout: StudentDropout = None
     augmentation: AugmentationChoice = None
     cache: CacheChoice = "auto"
+    cache_precision: CachePrecision = "float32"
 
     @model_validator(mode="after")
     def _labels_where_they_are_read(self) -> DistillationConfig:

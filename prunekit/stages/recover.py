@@ -48,7 +48,7 @@ class Recover(DistillationStage):
         from ..planning import Work
 
         config = self.config
-        plan.ask_teacher(config.teacher, config.cache, config.augmentation)
+        plan.ask_teacher(config, config.augmentation)
         works = [
             Work("features", config.features_epochs, config.features_learning_rate),
             Work("predictions", config.epochs, config.learning_rate),
@@ -66,7 +66,7 @@ class Recover(DistillationStage):
 
         config = self.config
         fitter = Fitter(context, examples_for(context, config.teacher, config.augmentation))
-        teacher = teacher_of(context, fitter, config.teacher, config.cache)
+        teacher = teacher_of(context, fitter, config)
 
         def distil_features() -> tuple[object, dict[str, object]]:
             model = context.load("model")

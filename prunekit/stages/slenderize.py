@@ -171,7 +171,7 @@ class Slenderize(DistillationStage):
         from ..planning import Work
 
         config, steps = self.config, self._steps(plan.model)
-        plan.ask_teacher(config.teacher, config.cache, config.augmentation)
+        plan.ask_teacher(config, config.augmentation)
         plan.slim(config.granularity_names(), config.make_budget())
         last = config.learning_rate * config.learning_rate_growth ** (steps - 1)
         return [Work("step", config.interval_epochs, (config.learning_rate, last), times=steps)]
@@ -182,7 +182,7 @@ class Slenderize(DistillationStage):
         from .training.teaching import examples_for, teacher_of
 
         fitter = Fitter(context, examples_for(context, self.config.teacher, self.config.augmentation))
-        teacher = teacher_of(context, fitter, self.config.teacher, self.config.cache)
+        teacher = teacher_of(context, fitter, self.config)
         done = context.parts()
         if done:
             model, record = context.read_part(done[-1])

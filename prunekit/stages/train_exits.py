@@ -12,7 +12,7 @@ from ..exits import ExitsConfig
 from . import register
 from .assistant import with_exits
 from .base import Stage, StageConfig, StageContext
-from .distillation import CacheChoice
+from .distillation import CacheChoice, CachePrecision
 
 if TYPE_CHECKING:
     from ..planning import Plan, Work
@@ -41,6 +41,7 @@ class TrainExitsConfig(StageConfig):
     )
     temperature: float = Field(1.0, gt=0, description="divides the logits of both in the soft cross-entropy")
     cache: CacheChoice = "auto"
+    cache_precision: CachePrecision = "float32"
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> TrainExitsConfig:
@@ -88,7 +89,7 @@ class TrainExits(Stage):
                 f"end exits.layers with {last}, after at least one other layer",
             )
         if self.config.predictions:
-            plan.ask_teacher(self.config.teacher, self.config.cache)
+            plan.ask_teacher(self.config)
         return [Work("exits", self.config.epochs, self.config.learning_rate)]
 
     def inputs(self, recipe: Recipe, key: str) -> dict[str, Any]:
@@ -123,7 +124,7 @@ class TrainExits(Stage):
         from .training.teaching import teacher_of
 
         config = self.config
-        teacher = teacher_of(context, fitter, config.teacher, config.cache) if config.predictions else None
+        teacher = teacher_of(context, fitter, config) if config.predictions else None
         final = config.teacher_exit == "final"
         terms = [
             truth(config.ground_truth),

@@ -97,18 +97,44 @@ def test_the_size_is_known_beforehand(tmp_path):
     announced = cache_size(teacher_model(), dataset, lengths, collate)
     cache = build(tmp_path)
     assert cache.shape.nbytes == announced
-    on_disk = sum(f.stat().st_size for f in cache.folder.glob("*.f32"))
+    on_disk = sum(f.stat().st_size for f in cache.folder.glob("*.bin"))
     assert on_disk == announced - 8 * (len(lengths) + 1)
     assert on_disk == 4 * (int(lengths.sum()) * 4 * 16 + 13 * 3 * 3)
 
 
+def test_half_precision_takes_half_the_room_and_hardly_changes_the_answers(tmp_path):
+    model, (dataset, lengths) = teacher_model(), split()
+    whole, half = build(tmp_path, model), build(tmp_path, model, precision="float16")
+    assert half.folder != whole.folder
+    announced = cache_size(model, dataset, lengths, collate, "float16")
+    on_disk = sum(f.stat().st_size for f in half.folder.glob("*.bin"))
+    assert on_disk == announced - 8 * (len(lengths) + 1) == 2 * int(lengths.sum()) * 4 * 16 + 4 * 13 * 3 * 3
+    batch = collate([dataset[i] for i in range(13)])
+    ours, theirs = half(batch, hidden_states=True), whole(batch, hidden_states=True)
+    assert torch.equal(ours.exit_logits, theirs.exit_logits)
+    for one, other in zip(ours.hidden_states, theirs.hidden_states, strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one, other, rtol=2**-11, atol=2**-25)  # half of the last bit
+
+
+def test_hidden_states_too_large_for_half_precision_are_refused(tmp_path):
+    model = teacher_model()
+    with torch.no_grad():
+        norm = next(m for m in reversed(list(model.modules())) if isinstance(m, torch.nn.LayerNorm))
+        norm.weight.fill_(1e5)
+    with pytest.raises(RunError, match="hidden states beyond 65504, the largest number in float16"):
+        build(tmp_path, model, precision="float16")
+    assert not list(tmp_path.iterdir())
+    assert build(tmp_path, model).shape.precision == "float32"
+
+
 def test_a_complete_cache_is_opened_not_written_again(tmp_path):
     first = build(tmp_path)
-    written = (first.folder / "hidden.f32").stat().st_mtime_ns
+    written = (first.folder / "hidden.bin").stat().st_mtime_ns
     done = []
     second = build(tmp_path, advance=done.append)
     assert second.folder == first.folder and not done
-    assert (second.folder / "hidden.f32").stat().st_mtime_ns == written
+    assert (second.folder / "hidden.bin").stat().st_mtime_ns == written
 
 
 def test_another_teacher_or_other_data_means_another_cache(tmp_path):
@@ -153,7 +179,7 @@ def test_a_cache_without_its_marker_or_cut_short_is_not_used(tmp_path):
     with pytest.raises(RunError, match="not a complete teacher cache"):
         CachedTeacher(cache.folder)
     (cache.folder / "moved").rename(cache.folder / "complete.json")
-    with (cache.folder / "hidden.f32").open("r+b") as stream:
+    with (cache.folder / "hidden.bin").open("r+b") as stream:
         stream.truncate(100)
     with pytest.raises(RunError, match="not a complete teacher cache"):
         CachedTeacher(cache.folder)

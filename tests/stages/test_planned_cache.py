@@ -32,6 +32,15 @@ def test_one_teacher_is_counted_once(tmp_path):
     assert made.cached == {"assistant": nbytes(tokens, exits=2)}
 
 
+def test_half_precision_is_counted(tmp_path):
+    half = {"cache_precision": "float16"}
+    made, tokens = planned(tmp_path, slenderize=half, recover=half)
+    saved = 2 * tokens * STATES * HIDDEN
+    assert list(made.cached.values()) == [nbytes(tokens, exits=2) - saved]
+    made, _ = planned(tmp_path, recover=half)
+    assert sorted(made.cached.values()) == [nbytes(tokens, exits=2) - saved, nbytes(tokens, exits=2)]
+
+
 def test_each_teacher_is_counted(tmp_path):
     made, tokens = planned(tmp_path, recover={"teacher": "original"})
     assert made.cached == {"assistant": nbytes(tokens, exits=2), "original": nbytes(tokens, exits=1)}

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import PartialState
 
 from ... import console
 from ...data import AugmentationConfig, Examples, augmented
-from ...distill import CachedTeacher, LiveTeacher, Teacher, fingerprint
-from ...distill.cache import RESERVE, cache_size, free_bytes
+from ...distill import CachedTeacher, LiveTeacher, Teacher, cache_folder, cache_size, fingerprint
+from ...distill.cache import RESERVE, free_bytes
 from ..base import StageContext, derive_seed
 from .fit import Fitter
 
+if TYPE_CHECKING:
+    from ..distillation import Taught
+
 logger = logging.getLogger(__name__)
-Cache = Literal["auto", "on", "off"]
 
 
 def examples_for(
@@ -47,29 +49,30 @@ def examples_for(
     )
 
 
-def teacher_of(context: StageContext, fitter: Fitter, role: str, cache: Cache) -> Teacher:
-    """The model of a role as a teacher on the examples that a fitter trains on.
+def teacher_of(context: StageContext, fitter: Fitter, config: Taught) -> Teacher:
+    """The teacher of a stage on the examples that a fitter trains on.
 
     Args:
         context: of the stage.
         fitter: of the stage.
-        role: e.g. ``"assistant"``.
-        cache: ``"auto"`` caches its answers if they fit on the disk, ``"on"`` insists, ``"off"`` does not.
+        config: of the stage. Where its ``cache`` is ``"auto"`` the answers are cached if they fit on the
+            disk; ``"on"`` insists, ``"off"`` does not cache.
 
     Raises:
-        RunError: ``"on"``, and there is no room.
+        RunError: ``"on"``, and there is no room; or hidden states too large for ``cache_precision``.
     """
+    role, precision = config.teacher, config.cache_precision
     model = context.load(role)
     live = LiveTeacher(model)
-    if cache == "off":
+    if config.cache == "off":
         return live
     state = PartialState()
     folder, rows, lengths = context.cache_folder, fitter.examples.rows, fitter.examples.lengths
-    there = folder / fingerprint(model, rows)[:24]
-    nbytes = cache_size(model, rows, lengths, fitter.collate)
+    there = cache_folder(folder, fingerprint(model, rows), precision)
+    nbytes = cache_size(model, rows, lengths, fitter.collate, precision)
     if not there.is_dir():
         free = free_bytes(folder)
-        if cache == "auto" and nbytes + RESERVE > free:
+        if config.cache == "auto" and nbytes + RESERVE > free:
             logger.info(
                 "the %s runs on every batch: its answers would take %.1f GiB, and %.1f GiB are free",
                 role, nbytes / 2**30, free / 2**30,
@@ -84,6 +87,7 @@ def teacher_of(context: StageContext, fitter: Fitter, role: str, cache: Cache) -
             lengths,
             fitter.collate,
             folder,
+            precision=precision,
             batch_size=context.training.eval_batch_size,
             advance=bar.advance,
         )
