@@ -130,6 +130,16 @@ class Plan:
             return None
         return math.ceil(round(work.epochs * self.steps_per_epoch, 6)) * work.times
 
+    def check_copies(self, augmentation: AugmentationConfig) -> None:
+        """Raise ``RecipeError`` if copies of the task's examples would be the examples themselves."""
+        if self.task is not None and not augmentation.changes(self.task.task.is_pair):
+            kind = "pairs" if self.task.task.is_pair else "singles"
+            raise RecipeError(
+                f"augmentation.replaced: 0, and .{kind} keeps every text: the copies "
+                "would be the examples themselves",
+                "give the share of the tokens that are replaced, such as 0.6",
+            )
+
     def ask_teacher(self, stage: Taught, augmentation: AugmentationConfig | None = None) -> None:
         """Check what a teacher is asked about; count its answers on the disk, if ``cache`` keeps them.
 
@@ -138,13 +148,8 @@ class Plan:
         """
         if self.task is None:
             return
-        if augmentation is not None and not augmentation.changes(self.task.task.is_pair):
-            kind = "pairs" if self.task.task.is_pair else "singles"
-            raise RecipeError(
-                f"distillation.augmentation.replaced: 0, and .{kind} keeps every text: the copies "
-                "would be the examples themselves",
-                "give the share of the tokens that are replaced, such as 0.6",
-            )
+        if augmentation is not None:
+            self.check_copies(augmentation)
         if stage.cache == "off":
             return
         from .distill.cache import CacheShape

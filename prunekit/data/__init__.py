@@ -1,6 +1,6 @@
 """Tasks and where their examples come from, the embedded one included."""
 
-from .augmentation import AugmentationConfig, Examples, augmented, near_tokens
+from .augmentation import NO_LABEL, AugmentationConfig, Examples, augmented, near_tokens
 from .config import DataConfig
 from .encoding import EncodedTask, check_text, collator, encode, encode_examples, word_tokenizer
 from .glue import GLUE_TASKS
@@ -10,6 +10,7 @@ from .tasks import TaskData, load_examples, load_task
 __all__ = [
     "GLUE_TASKS",
     "METRICS",
+    "NO_LABEL",
     "AugmentationConfig",
     "DataConfig",
     "EncodedTask",

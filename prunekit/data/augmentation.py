@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Integers = NDArray[np.int64]
-NO_LABEL = -100  # what torch's cross-entropy leaves out
+NO_LABEL = -100  # in place of a label
 _ROWS = 512  # of the similarity matrix at a time
 # In BERT's vocabularies, never trained: any rare word is near to them.
 _UNUSED = re.compile(r"\[unused\d+\]")

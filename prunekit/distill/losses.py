@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, cross_entropy
 
+from ..data import NO_LABEL
+
 Reduction = Literal["sum", "mean", "none"]
 
 
@@ -44,18 +46,18 @@ def prediction_loss(
 
 
 def truth_loss(exit_logits: Tensor, labels: Tensor, reduction: Reduction = "sum") -> Tensor:
-    """Cross-entropy of every exit with the labels, the mean over examples for each exit.
+    """Cross-entropy of every exit with the labels, the mean over the examples that have one for each exit.
 
     Args:
         exit_logits: ``[E, B, C]``.
-        labels: int64 ``[B]``.
+        labels: int64 ``[B]``; -100 for an example without a label. Without any the loss is 0.
         reduction: over exits; ``"none"`` gives ``[E]``.
     """
     exits, _, classes = exit_logits.shape
-    every = cross_entropy(
-        exit_logits.float().reshape(-1, classes), labels.repeat(exits), reduction="none"
-    ).reshape(exits, -1)
-    return _reduced(every.mean(dim=1), reduction)
+    logits = exit_logits.float().reshape(-1, classes)
+    every = cross_entropy(logits, labels.repeat(exits), ignore_index=NO_LABEL, reduction="none")
+    labelled = (labels != NO_LABEL).sum().clamp(min=1)
+    return _reduced(every.reshape(exits, -1).sum(dim=1) / labelled, reduction)
 
 
 def feature_loss(

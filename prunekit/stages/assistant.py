@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from . import register
 from .base import Stage, StageConfig, StageContext
 from .config import ExitsLearningRate
+from .distillation import AugmentationChoice, require_answers
 
 if TYPE_CHECKING:
     from ..exits import MultiExitForSequenceClassification
@@ -36,6 +37,12 @@ class AssistantConfig(StageConfig):
         0.0, ge=0, description="epochs of hidden-state distillation alone before (the published code's; off)"
     )
     features_learning_rate: float = Field(3e-5, gt=0, description="learning rate of those epochs")
+    augmentation: AugmentationChoice = None
+
+    @model_validator(mode="after")
+    def _copies_teach(self) -> AssistantConfig:
+        require_answers(self.augmentation, self.predictions)
+        return self
 
 
 @register("assistant")
@@ -53,6 +60,8 @@ class Assistant(Stage):
 
         config = self.config
         plan.put_exits(plan.recipe.exits)
+        if config.augmentation is not None:
+            plan.check_copies(config.augmentation)
         works = [
             Work("features", config.features_first_epochs, config.features_learning_rate),
             Work("train", config.epochs, config.learning_rate),
@@ -64,9 +73,10 @@ class Assistant(Stage):
         from ..distill import LiveTeacher
         from .training.fit import Fitter
         from .training.objectives import Objective, features, predictions, truth
+        from .training.teaching import examples_for
 
         config = self.config
-        fitter = Fitter(context)
+        fitter = Fitter(context, examples_for(context, "original", config.augmentation))
         teacher = LiveTeacher(context.load("original"))
         torch.manual_seed(context.seed("exits"))
         model = with_exits(context.load("original"), context.recipe.exits, config.copy_last_exit)

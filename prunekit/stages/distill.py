@@ -15,7 +15,7 @@ from .distillation import (
     CachePrecision,
     DistillationStage,
     StudentDropout,
-    require_teacher_alone,
+    require_answers,
 )
 
 if TYPE_CHECKING:
@@ -60,9 +60,11 @@ class DistillConfig(StageConfig):
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> DistillConfig:
-        if not any(getattr(self, name) for name in _LOSSES):
+        weights = {name: getattr(self, name) for name in _LOSSES}
+        if not any(weights.values()):
             raise ValueError(f"{', '.join(_LOSSES)} are all 0: nothing is left to learn")
-        require_teacher_alone(self.augmentation, self.ground_truth)
+        weights.pop("ground_truth")
+        require_answers(self.augmentation, *weights.values())
         return self
 
     @property

@@ -34,8 +34,8 @@ CachePrecision = Annotated[
 AugmentationChoice = Annotated[
     AugmentationConfig | None,
     Field(
-        description="train on copies of the training examples too, which the teacher answers like them; "
-        "an epoch stays as many examples as there are for training",
+        description="train on copies of the training examples too, which have the teacher's answers and no "
+        "labels; an epoch stays as many examples as there are for training",
     ),
 ]
 
@@ -56,11 +56,12 @@ class Taught(Protocol):
         """Of the hidden states there."""
 
 
-def require_teacher_alone(augmentation: AugmentationConfig | None, ground_truth: float) -> None:
-    """Raise ``ValueError`` where examples without labels meet a loss that reads labels."""
-    if augmentation is not None and ground_truth:
+def require_answers(augmentation: AugmentationConfig | None, *weights: float) -> None:
+    """Raise ``ValueError`` where copies would teach nothing: no loss with a weight reads the teacher."""
+    if augmentation is not None and not any(weights):
         raise ValueError(
-            "augmentation makes examples without labels, and ground_truth has a weight: keep one of them"
+            "augmentation makes copies without labels, and nothing of the teacher's has a weight: they would "
+            "teach nothing"
         )
 
 
@@ -84,8 +85,8 @@ class DistillationConfig(StageConfig):
     cache_precision: CachePrecision = "float32"
 
     @model_validator(mode="after")
-    def _labels_where_they_are_read(self) -> DistillationConfig:
-        require_teacher_alone(self.augmentation, self.ground_truth)
+    def _copies_teach(self) -> DistillationConfig:
+        require_answers(self.augmentation, self.features, self.predictions)
         return self
 
     def require_losses(self) -> None:

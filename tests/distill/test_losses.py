@@ -68,6 +68,20 @@ def test_truth_loss_is_the_loop_over_exits_and_examples():
     assert truth_loss(logits, labels).item() == pytest.approx(sum(expected), rel=1e-6)
 
 
+def test_truth_loss_leaves_out_examples_without_a_label():
+    torch.manual_seed(3)
+    logits, labels = torch.randn(4, 5, 3, requires_grad=True), torch.tensor([2, -100, 0, -100, 1])
+    have = labels >= 0
+    torch.testing.assert_close(
+        truth_loss(logits, labels, "none"), truth_loss(logits[:, have], labels[have], "none")
+    )
+    (gradient,) = torch.autograd.grad(truth_loss(logits, labels), logits)
+    assert not gradient[:, ~have].any() and gradient[:, have].all()
+    none = truth_loss(logits, torch.full((5,), -100), "none")
+    assert none.tolist() == [0.0] * 4
+    assert not torch.autograd.grad(none.sum(), logits)[0].any()
+
+
 def test_feature_loss_is_the_loop_over_unpadded_tokens():
     torch.manual_seed(4)
     student = [torch.randn(3, 4, 2) for _ in range(3)]

@@ -8,6 +8,7 @@ import pytest
 from safetensors.torch import load_file
 from tiny import apply, tiny_recipe
 
+from prunekit.data import NO_LABEL
 from prunekit.errors import RecipeError
 from prunekit.stages.training.fit import Fitter
 
@@ -66,10 +67,46 @@ def test_importance_is_computed_on_examples_with_labels(tmp_path, monkeypatch):
     assert set(labels) == {0, 1}
 
 
-@pytest.mark.parametrize("key", ["slenderize", "recover", "distill"])
-def test_losses_that_read_labels_are_refused(tmp_path, key):
-    changes = {key: {**COPIES, "ground_truth": 0.5}}
+def test_an_assistant_has_the_originals_prediction_for_copies_and_labels_for_the_rest(tmp_path, monkeypatch):
+    labels, whole = [], Fitter.fit
+
+    def fit(self, model, objective, *, phase, **options):
+        parts = objective.parts
+
+        def watched(model, batch, progress=1.0):
+            losses = parts(model, batch, progress)
+            labels.extend(batch["labels"].tolist())
+            if (batch["labels"] == NO_LABEL).all():
+                assert losses["ground truth"].tolist() == [0.0] * len(losses["ground truth"])
+            assert losses["predictions"].min() > 0
+            return losses
+
+        if phase == "train" and len(model.exits) > 1:
+            objective.parts = watched
+        return whole(self, model, objective, phase=phase, **options)
+
+    monkeypatch.setattr(Fitter, "fit", fit)
+    assistant = {"augmentation": {"copies": 3}, "epochs": 2}
+    apply(tmp_path, stages=["finetune", "assistant", "evaluate"], assistant=assistant)
+    assert set(labels) == {0, 1, NO_LABEL}
+    # Two epochs of 100 are half of the 400 that there are now; a quarter of those has a label.
+    assert len(labels) == 200
+    assert 25 <= sum(label != NO_LABEL for label in labels) <= 75
+
+
+@pytest.mark.parametrize(
+    "key, nothing",
+    [
+        ("assistant", {"predictions": 0}),
+        ("slenderize", {"features": 0, "predictions": 0, "ground_truth": 1}),
+        ("recover", {"features": 0, "predictions": 0, "ground_truth": 1}),
+        ("distill", {"hidden": 0, "predictions": 0, "ground_truth": 1}),
+    ],
+)
+def test_copies_that_would_teach_nothing_are_refused(tmp_path, key, nothing):
+    changes = {key: {**COPIES, **nothing}}
     if key == "distill":
         changes = {**STUDENT, "distill": {**STUDENT["distill"], **changes["distill"]}}
-    with pytest.raises(RecipeError, match=f"{key}: augmentation makes examples without labels"):
+    with pytest.raises(RecipeError, match=f"{key}: augmentation makes copies without labels"):
         tiny_recipe(tmp_path, **changes)
+    tiny_recipe(tmp_path, **{**changes, key: {**changes[key], "predictions": 1}})
