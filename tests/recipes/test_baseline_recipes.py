@@ -51,6 +51,7 @@ SIX_HEADS = [
     "data.task=reviews",
     "slenderize.neurons=16",
     "slenderize.rank=8",
+    "compare.systems.deebert.slenderize={rank: 8}",
 ]
 OTHERWISE = [
     [],

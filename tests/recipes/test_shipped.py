@@ -11,7 +11,7 @@ import yaml
 
 import prunekit
 from prunekit.planning import plan
-from prunekit.recipes import load_recipe, shipped_recipes
+from prunekit.recipes import expand, load_recipe, shipped_recipes
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,6 +60,16 @@ def test_minilm_comes_to_3_4_million_parameters(tmp_path):
     planned = plan(load_recipe("costeff-8x-minilm", [f"model.name={folder}"]))
     assert 22.5e6 < planned.original.parameters < 22.8e6
     assert 3.35e6 < planned.stages[-1].figures.parameters < 3.45e6
+
+
+def test_the_systems_compared_on_minilm_are_of_one_size(tmp_path):
+    folder = config_folder(tmp_path / "model", MINILM)
+    runs = expand(load_recipe("compare-8x-minilm", [f"model.name={folder}"]))
+    own, *others = (plan(run.candidates[0].recipe).stages[-1].figures for run in runs)
+    assert len(others) == 2
+    for other in others:
+        assert other.parameters == pytest.approx(own.parameters, rel=0.005)
+        assert other.macs == pytest.approx(own.macs, rel=0.03)
 
 
 def test_the_wheel_holds_recipes_assets_and_the_typing_marker(tmp_path):
