@@ -130,9 +130,11 @@ class Plan:
             return None
         return math.ceil(round(work.epochs * self.steps_per_epoch, 6)) * work.times
 
-    def check_copies(self, augmentation: AugmentationConfig) -> None:
+    def check_copies(self, augmentation: AugmentationConfig | None) -> None:
         """Raise ``RecipeError`` if copies of the task's examples would be the examples themselves."""
-        if self.task is not None and not augmentation.changes(self.task.task.is_pair):
+        if augmentation is None or self.task is None:
+            return
+        if not augmentation.changes(self.task.task.is_pair):
             kind = "pairs" if self.task.task.is_pair else "singles"
             raise RecipeError(
                 f"augmentation.replaced: 0, and .{kind} keeps every text: the copies "
@@ -148,8 +150,7 @@ class Plan:
         """
         if self.task is None:
             return
-        if augmentation is not None:
-            self.check_copies(augmentation)
+        self.check_copies(augmentation)
         if stage.cache == "off":
             return
         from .distill.cache import CacheShape

@@ -60,8 +60,7 @@ class Assistant(Stage):
 
         config = self.config
         plan.put_exits(plan.recipe.exits)
-        if config.augmentation is not None:
-            plan.check_copies(config.augmentation)
+        plan.check_copies(config.augmentation)
         works = [
             Work("features", config.features_first_epochs, config.features_learning_rate),
             Work("train", config.epochs, config.learning_rate),

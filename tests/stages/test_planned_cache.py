@@ -88,3 +88,8 @@ def test_equal_copies_are_answered_once(tmp_path):
 def test_single_texts_cannot_only_be_rearranged(tmp_path, cache):
     with pytest.raises(RecipeError, match=r"recover.*replaced: 0, and \.singles keeps every text"):
         planned(tmp_path, recover={"cache": cache, "augmentation": {"replaced": 0, "pairs": ["swap"]}})
+
+
+def test_nor_can_those_of_an_assistant(tmp_path):
+    with pytest.raises(RecipeError, match=r"assistant.*replaced: 0, and \.singles keeps every text"):
+        planned(tmp_path, assistant={"augmentation": {"replaced": 0, "pairs": ["swap"]}})
