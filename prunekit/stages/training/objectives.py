@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...distill import Teacher, TeacherOutput, feature_loss, model_inputs, prediction_loss, truth_loss
 from ...exits import MultiExitOutput
+from .attention import trained_attention
 
 Batch = Mapping[str, Any]
 ExitWeights = Literal["equal", "layer"]
@@ -129,7 +130,9 @@ class Objective:
         taught = None
         if self.teacher is not None and any(term.teacher for term in active):
             taught = self.teacher(batch, hidden_states=states)
-        output = model(**model_inputs(batch), all_exits=True, output_hidden_states=states)
+        inputs = model_inputs(batch)
+        with trained_attention(inputs["input_ids"].device.type):
+            output = model(**inputs, all_exits=True, output_hidden_states=states)
         return {term.name: term.weight * term.loss(output, taught, batch) for term in active}
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
