@@ -109,19 +109,22 @@ class CachedTeacher(Teacher):
         folder: str | os.PathLike[str],
         *,
         precision: Precision = "float32",
+        autocast: torch.dtype | None = None,
         batch_size: int = 64,
         advance: Callable[[int], None] | None = None,
     ) -> CachedTeacher:
         """Open the cache of this teacher and this split under ``folder``, or write it.
 
         Args:
-            model: the teacher; put in evaluation mode, and run in float32.
+            model: the teacher; put in evaluation mode.
             dataset: an encoded split, whose column ``index`` counts its rows.
             lengths: unpadded tokens of each row, int64 ``[N]``.
             collate: pads rows to a batch.
-            folder: holds one folder for each teacher, split and precision.
+            folder: holds one folder for each teacher, split, precision and autocast.
             precision: of the hidden states on the disk; ``"float16"`` takes half the room, and changes
                 them by a 2,000th at most.
+            autocast: what the teacher computes in, as it would if it were asked in training; ``None``: in
+                float32, also where the caller is under autocast.
             advance: called with the number of examples done, for a progress bar.
 
         Raises:
@@ -129,7 +132,7 @@ class CachedTeacher(Teacher):
                 large for float16.
         """
         key = fingerprint(model, dataset)
-        target = cache_folder(folder, key, precision)
+        target = cache_folder(folder, key, precision, autocast)
         if (target / MARKER).is_file():
             cache = cls(target)
             if cache.key == key:
@@ -141,7 +144,7 @@ class CachedTeacher(Teacher):
             shutil.rmtree(old, ignore_errors=True)
         try:
             partial.mkdir(parents=True)
-            _write(model, dataset, lengths, collate, partial, shape, batch_size, advance)
+            _write(model, dataset, lengths, collate, partial, shape, autocast, batch_size, advance)
             write_json(partial / MARKER, {"key": key, "shape": asdict(shape)})
             partial.rename(target)
         except RunError:
@@ -179,9 +182,12 @@ class CachedTeacher(Teacher):
         return padded
 
 
-def cache_folder(folder: str | os.PathLike[str], key: str, precision: Precision) -> Path:
+def cache_folder(
+    folder: str | os.PathLike[str], key: str, precision: Precision, autocast: torch.dtype | None = None
+) -> Path:
     """Where under ``folder`` the cache with this :func:`fingerprint` is."""
-    return Path(folder) / f"{key[:24]}-{precision}"
+    parts = [key[:24], precision, *([] if autocast is None else [f"of-{str(autocast).split('.')[-1]}"])]
+    return Path(folder) / "-".join(parts)
 
 
 def cache_shape(
@@ -189,7 +195,7 @@ def cache_shape(
 ) -> CacheShape:
     """What a cache will hold, seen on the shortest example."""
     shortest = int(np.argmin(lengths))
-    with torch.no_grad(), _float32(_device(model)):
+    with torch.no_grad(), _computing(_device(model), None):
         output = LiveTeacher(model)(_batch(dataset, [shortest], collate, _device(model)), hidden_states=True)
     states = cast("tuple[Tensor, ...]", output.hidden_states)
     exits, _, classes = output.exit_logits.shape
@@ -258,6 +264,7 @@ def _write(
     collate: Collate,
     folder: Path,
     shape: CacheShape,
+    autocast: torch.dtype | None,
     batch_size: int,
     advance: Callable[[int], None] | None,
 ) -> None:
@@ -273,7 +280,7 @@ def _write(
     for begin in range(0, len(order), batch_size):
         rows = order[begin : begin + batch_size]
         batch = _batch(dataset, rows.tolist(), collate, device)
-        with _float32(device):
+        with _computing(device, autocast):
             output = teacher(batch, hidden_states=True)
         mask = batch["attention_mask"].bool().cpu()
         states = torch.stack([s.float().cpu() for s in output.hidden_states or ()], dim=2).numpy()
@@ -313,5 +320,5 @@ def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def _float32(device: torch.device) -> AbstractContextManager[Any]:
-    return torch.autocast(device.type, enabled=False)
+def _computing(device: torch.device, autocast: torch.dtype | None) -> AbstractContextManager[Any]:
+    return torch.autocast(device.type, autocast, enabled=autocast is not None)

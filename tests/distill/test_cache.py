@@ -162,7 +162,23 @@ def test_an_exit_policy_does_not_change_the_teacher():
     assert fingerprint(model, dataset) == before
 
 
-def test_dropout_has_no_part_and_autocast_neither(tmp_path):
+def test_computed_under_autocast_the_answers_are_those_of_asking_under_autocast(tmp_path):
+    model, (dataset, _) = teacher_model(), split()
+    cached, plain = build(tmp_path, model, autocast=torch.bfloat16, batch_size=13), build(tmp_path, model)
+    assert cached.folder != plain.folder
+    batch = collate([dataset[i] for i in range(13)])
+    with torch.autocast("cpu", torch.bfloat16):
+        asked = LiveTeacher(model)(batch, hidden_states=True)
+    ours = cached(batch, hidden_states=True)
+    assert torch.equal(ours.exit_logits, asked.exit_logits.float())
+    mask = batch["attention_mask"].bool()
+    for one, other in zip(ours.hidden_states, asked.hidden_states, strict=True):
+        assert torch.equal(one[mask], other.float()[mask])
+    # Else the two would be told apart by their folders alone.
+    assert not torch.equal(ours.exit_logits, plain(batch).exit_logits)
+
+
+def test_dropout_has_no_part_and_the_callers_autocast_neither(tmp_path):
     model = teacher_model().train()
     with torch.autocast("cpu", torch.bfloat16):
         cached = build(tmp_path, model)

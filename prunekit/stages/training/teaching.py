@@ -52,6 +52,8 @@ def examples_for(
 def teacher_of(context: StageContext, fitter: Fitter, config: Taught) -> Teacher:
     """The teacher of a stage on the examples that a fitter trains on.
 
+    Cached or not it computes in what the student is trained in.
+
     Args:
         context: of the stage.
         fitter: of the stage.
@@ -68,7 +70,7 @@ def teacher_of(context: StageContext, fitter: Fitter, config: Taught) -> Teacher
         return live
     state = PartialState()
     folder, rows, lengths = context.cache_folder, fitter.examples.rows, fitter.examples.lengths
-    there = cache_folder(folder, fingerprint(model, rows), precision)
+    there = cache_folder(folder, fingerprint(model, rows), precision, fitter.autocast)
     nbytes = cache_size(model, rows, lengths, fitter.collate, precision)
     if not there.is_dir():
         free = free_bytes(folder)
@@ -88,6 +90,7 @@ def teacher_of(context: StageContext, fitter: Fitter, config: Taught) -> Teacher
             fitter.collate,
             folder,
             precision=precision,
+            autocast=fitter.autocast,
             batch_size=context.training.eval_batch_size,
             advance=bar.advance,
         )
