@@ -41,7 +41,7 @@ _DONE = "done.json"
 _KEPT = "kept.json"
 _ASIDE = ".aside"
 # What is there with whatever settings the run is made.
-_STAYS = ("recipe.yaml", _KEPT, ".lock", _ASIDE, "compare", "grid")
+_STAYS = ("recipe.yaml", _KEPT, ".lock", _ASIDE, "cache", "compare", "grid")
 _DESCRIPTION = {"recipe.yaml", "run.json"}
 # What names and describes a run does not decide its result, and neither does what it is compared with.
 _FREE_KEYS = ("name", "description", "output", "compare", "shares")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import math
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,8 @@ def epochs_of(planned: Plan) -> float:
 def train(own: Run, runs: Sequence[ComparedRun], others: Iterable[ComparedRun] = ()) -> list[Finished]:
     """Train what is not trained yet, one run after another.
 
+    What a teacher answered is kept for the other runs of the same task and seed.
+
     Args:
         own: the run of the recipe that asks for the comparison, held by the caller.
         runs: as :func:`~prunekit.recipes.expand` gives them.
@@ -95,15 +99,17 @@ def train(own: Run, runs: Sequence[ComparedRun], others: Iterable[ComparedRun] =
     work = _Work(own, pool, [(r.output, r.name) for run in runs for r in _recipes_to_train(run)])
     chosen: dict[tuple[str, str], int] = {}
     done = []
-    for run in runs:
-        pair = run.system, run.task
-        if pair not in chosen:
-            chosen[pair] = _choose(run, work)
-        candidate = run.candidates[chosen[pair]]
-        if run.folder == own.folder and candidate.settings:
-            work.keep(candidate)
-        work.apply(candidate.recipe, run.place, candidate.settings)
-        done.append(Finished(run, candidate.recipe, len(run.candidates)))
+    for _, alike in itertools.groupby(runs, key=lambda run: (run.task, run.seed)):
+        for run in alike:
+            pair = run.system, run.task
+            if pair not in chosen:
+                chosen[pair] = _choose(run, work)
+            candidate = run.candidates[chosen[pair]]
+            if run.folder == own.folder and candidate.settings:
+                work.keep(candidate)
+            work.apply(candidate.recipe, run.place, candidate.settings)
+            done.append(Finished(run, candidate.recipe, len(run.candidates)))
+        work.forget(done[-1].recipe)
     return done
 
 
@@ -168,7 +174,18 @@ class _Work:
             self.pool.take_over(recipe, run)
         PartialState().wait_for_everyone()
         with located(recipe):
-            run_recipe(recipe, run)
+            run_recipe(recipe, run, self._cache(recipe))
+
+    def forget(self, recipe: Recipe) -> None:
+        """Remove what teachers answered, for all runs of a recipe's task and seed."""
+        if console.is_main_process():
+            folder = self._cache(recipe)
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # not there, or not empty
+                folder.parent.rmdir()
+
+    def _cache(self, recipe: Recipe) -> Path:
+        return self.own.folder / "cache" / f"{recipe.data.task}-{recipe.seed}"
 
 
 @contextmanager

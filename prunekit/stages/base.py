@@ -110,6 +110,7 @@ class StageContext:
         models: role -> folder of a saved model: ``"model"`` is the one worked on, ``"original"`` the dense
             fine-tuned one, ``"assistant"`` the teaching assistant.
         metrics: where measurements go.
+        cache_folder: where teachers' answers are kept, for the run's other stages too.
     """
 
     key: str
@@ -120,17 +121,13 @@ class StageContext:
     tokenizer: PreTrainedTokenizerBase
     models: dict[str, Path]
     metrics: MetricsLog
+    cache_folder: Path
     summary: dict[str, Any] = field(default_factory=dict)
 
     @property
     def training(self) -> TrainingConfig:
         """The recipe's shared training settings."""
         return self.recipe.training
-
-    @property
-    def cache_folder(self) -> Path:
-        """Where cached teachers are kept, shared by the run's stages."""
-        return self.run_folder / "cache"
 
     def seed(self, *purpose: str | int) -> int:
         """A seed for one purpose of this stage, from the recipe's seed alone: 0..2**63-1."""

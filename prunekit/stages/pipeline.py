@@ -22,8 +22,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def run_recipe(recipe: Recipe, run: Run) -> None:
+def run_recipe(recipe: Recipe, run: Run, cache: Path | None = None) -> None:
     """Do all stages that are not done yet, in the run's folder.
+
+    Args:
+        recipe: of the run.
+        run: held by the caller.
+        cache: where teachers' answers are kept, for other runs too: it stays. Default: a folder in the run's,
+            which is removed in the end.
 
     Raises:
         PrunekitError: of a stage; what was done before it stays.
@@ -47,6 +53,7 @@ def run_recipe(recipe: Recipe, run: Run) -> None:
     tokenizer = load_tokenizer(recipe.model, _texts(task_data))
     task = encode(task_data, tokenizer, recipe.training.max_length)
     models: dict[str, Path] = {}
+    own_cache = run.folder / "cache"
     # Every training run ends with a search for garbage; what the imports made, it need not look at.
     gc.collect()
     gc.freeze()
@@ -54,7 +61,9 @@ def run_recipe(recipe: Recipe, run: Run) -> None:
         folder = run.stage_folder(number, key)
         done = folder / "done.json"
         if not done.is_file():
-            context = StageContext(key, folder, run.folder, recipe, task, tokenizer, dict(models), metrics)
+            context = StageContext(
+                key, folder, run.folder, recipe, task, tokenizer, dict(models), metrics, cache or own_cache
+            )
             _run_stage(context, recipe, done)
         if main:
             # What a stage that is done needed on its way. Not before: killed, it would begin anew.
@@ -64,8 +73,8 @@ def run_recipe(recipe: Recipe, run: Run) -> None:
         models.update({role: run.folder / path for role, path in finished["models"].items()})
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-    if main:
-        shutil.rmtree(run.folder / "cache", ignore_errors=True)
+    if main and cache is None:
+        shutil.rmtree(own_cache, ignore_errors=True)
     run.finish()
 
 

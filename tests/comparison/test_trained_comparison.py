@@ -18,6 +18,7 @@ from comparing import COMPARE, apply, recipe_of, weights
 from prunekit import comparison
 from prunekit.commands.compare import compare_sources
 from prunekit.comparison import prefix_digests, sharing
+from prunekit.distill import cache
 from prunekit.errors import DataError, RecipeError, RunError
 from prunekit.recipes import expand, load_recipe
 from prunekit.reports import read_report
@@ -326,6 +327,26 @@ def test_shared_stages_are_trained_once_and_a_system_added_later_trains_only_its
     ) as caught:
         apply(tmp_path, changed)
     assert "another name in compare.systems" in caught.value.mend
+
+
+def test_what_several_runs_ask_a_teacher_it_answers_once(tmp_path, monkeypatch):
+    written, before = [], cache._write
+
+    def write(model, dataset, lengths, collate, folder, *others):
+        written.append(folder)
+        before(model, dataset, lengths, collate, folder, *others)
+
+    monkeypatch.setattr(cache, "_write", write)
+    taught = {"teacher": "original", "epochs": 1, "features_epochs": 0}
+    stages = ["finetune", "student", "recover", "evaluate"]
+    systems = {"hotter": {"recover": {"temperature": 4}}}
+    done = apply(
+        tmp_path, {"seeds": [7, 8], "systems": systems}, stages=stages, student={"neurons": 8}, recover=taught
+    )
+    assert len(done) == 4
+    # One for each seed, and nothing of them is left.
+    assert [folder.parent.name for folder in written] == ["reviews-7", "reviews-8"]
+    assert not (tmp_path / "subject" / "cache").exists()
 
 
 def test_recipes_that_are_compared_train_what_they_share_once(tmp_path, trained):

@@ -9,7 +9,9 @@ from safetensors.torch import load_file
 from tiny import apply, tiny_recipe
 
 from prunekit.data import NO_LABEL
+from prunekit.distill import CachedTeacher
 from prunekit.errors import RecipeError
+from prunekit.stages.training import teaching
 from prunekit.stages.training.fit import Fitter
 
 COPIES = {"augmentation": {"copies": 2}}
@@ -110,3 +112,18 @@ def test_copies_that_would_teach_nothing_are_refused(tmp_path, key, nothing):
     with pytest.raises(RecipeError, match=f"{key}: augmentation makes copies without labels"):
         tiny_recipe(tmp_path, **changes)
     tiny_recipe(tmp_path, **{**changes, key: {**changes[key], "predictions": 1}})
+
+
+def test_answers_to_other_examples_make_room(tmp_path, monkeypatch):
+    built, build = [], CachedTeacher.build.__func__
+
+    def watched(cls, model, dataset, lengths, collate, folder, **options):
+        there = len(list(folder.iterdir())) if folder.is_dir() else 0
+        built.append((len(lengths), there))
+        return build(cls, model, dataset, lengths, collate, folder, **options)
+
+    # A disk with room for one set of answers, whatever their size.
+    monkeypatch.setattr(teaching, "free_bytes", lambda folder: 0 if folder.is_dir() else 1 << 50)
+    monkeypatch.setattr(CachedTeacher, "build", classmethod(watched))
+    apply(tmp_path, stages=["finetune", "assistant", "slenderize", "recover"], recover=COPIES)
+    assert built == [(100, 0), (300, 0)]  # examples, and what was there before

@@ -29,7 +29,8 @@ def make_context(folder, **training):
     task = encode(data, tokenizer, 128)
     (folder / "stage").mkdir()
     log = MetricsLog(folder / "metrics.jsonl")
-    return StageContext("finetune", folder / "stage", folder, recipe, task, tokenizer, {}, log)
+    cache = folder / "cache"
+    return StageContext("finetune", folder / "stage", folder, recipe, task, tokenizer, {}, log, cache)
 
 
 def make_model(context, dropout=0.0):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from typing import TYPE_CHECKING
 
 import torch
@@ -73,6 +74,10 @@ def teacher_of(context: StageContext, fitter: Fitter, config: Taught) -> Teacher
     there = cache_folder(folder, fingerprint(model, rows), precision, fitter.autocast)
     nbytes = cache_size(model, rows, lengths, fitter.collate, precision)
     if not there.is_dir():
+        with state.main_process_first():
+            if state.is_main_process and nbytes + RESERVE > free_bytes(folder):
+                # Other answers, which are asked for again where they are needed.
+                shutil.rmtree(folder, ignore_errors=True)
         free = free_bytes(folder)
         if config.cache == "auto" and nbytes + RESERVE > free:
             logger.info(
