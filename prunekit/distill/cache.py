@@ -11,7 +11,6 @@ import json
 import math
 import os
 import shutil
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -87,17 +86,13 @@ class CachedTeacher(Teacher):
             self.key = str(described["key"])
             self.shape = CacheShape(**described["shape"])
             self.offsets: Integers = np.load(self.folder / "offsets.npy")
-            hidden = np.memmap(self.folder / HIDDEN, self.shape.precision, "r", shape=self.shape.hidden)
+            self._hidden = _Reader(self.folder / HIDDEN, self.shape)
             logits = np.fromfile(self.folder / LOGITS, np.float32).reshape(self.shape.logits)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{self.folder} is not a complete teacher cache: {error}", "remove it: it is written again"
             ) from error
         self._logits = torch.from_numpy(logits)
-        with warnings.catch_warnings():
-            # That nobody may write to it: nobody does. Torch widens float16 five times as fast as numpy.
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            self._hidden = torch.from_numpy(hidden)
 
     @classmethod
     def build(
@@ -177,9 +172,43 @@ class CachedTeacher(Teacher):
                 raise ValueError(
                     f"example {row} has {count} tokens in the batch and {last - first} in the cache"
                 )
-            # One copy of one contiguous stretch of the file an example.
-            padded[place, start : start + count] = self._hidden[first:last]
+            padded[place, start : start + count] = self._hidden.read(int(first), int(last))
         return padded
+
+
+class _Reader:
+    """Hidden states of an example at a time, read from the file: a contiguous stretch of it.
+
+    Not a map of the file: at every first touch the system would read ahead, megabytes where an example takes
+    a tenth of one, of a file that may be larger than the memory.
+
+    Args:
+        path: the file.
+        shape: what it holds.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it has another size.
+    """
+
+    def __init__(self, path: Path, shape: CacheShape) -> None:
+        self._dtype = np.dtype(shape.precision)
+        self._row = shape.hidden[1:]
+        self._row_bytes = math.prod(self._row) * self._dtype.itemsize
+        self._file = path.open("rb", buffering=0)
+        size, expected = os.fstat(self._file.fileno()).st_size, shape.tokens * self._row_bytes
+        if size != expected:
+            raise ValueError(f"{path.name} has {size} bytes, not {expected}")
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+
+    def read(self, first: int, last: int) -> Tensor:
+        """From one token to before another: ``[last - first, states, H]``, in the file's precision."""
+        states = np.empty((last - first, *self._row), self._dtype)
+        self._file.seek(first * self._row_bytes)
+        if self._file.readinto(states.reshape(-1).view(np.uint8)) != states.nbytes:
+            raise RunError(f"{self._file.name} was cut short", "remove it: it is written again")
+        return torch.from_numpy(states)
 
 
 def cache_folder(
