@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,7 +13,9 @@ from .config import ExitsLearningRate
 from .distillation import DistillationConfig, DistillationStage
 
 if TYPE_CHECKING:
+    from ..distill import Teacher
     from ..planning import Plan, Work
+    from .training.objectives import Objective
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +28,11 @@ class RecoverConfig(DistillationConfig):
     epochs: float = Field(3.0, ge=0, description="epochs of all that has a weight, after them")
     learning_rate: float = Field(2e-5, gt=0, description="learning rate of these epochs")
     exits_learning_rate: ExitsLearningRate = None
+    trains: Literal["model", "exits"] = Field(
+        "model",
+        description="what they train: the whole model, or its exits alone, on a backbone that stays as the "
+        "hidden states have taught it",
+    )
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> RecoverConfig:
@@ -33,7 +40,14 @@ class RecoverConfig(DistillationConfig):
             self.require_losses()
         if not self.epochs and not self.features_epochs:
             raise ValueError("features_epochs and epochs are both 0: leave the stage out of stages instead")
+        if self.epochs and self.trains == "exits" and not (self.predictions or self.ground_truth):
+            raise ValueError("exits alone learn from predictions or ground_truth, and both are 0")
         return self
+
+    def last_objective(self, teacher: Teacher) -> Objective:
+        """Of the epochs behind those on hidden states alone, which are out of the exits' reach."""
+        config = self if self.trains == "model" else self.model_copy(update={"features": 0.0})
+        return config.objective(teacher)
 
 
 @register("recover")
@@ -94,13 +108,14 @@ class Recover(DistillationStage):
         if config.epochs:
             result = fitter.fit(
                 model,
-                config.objective(teacher),
+                config.last_objective(teacher),
                 phase="predictions",
                 learning_rate=config.learning_rate,
                 exits_learning_rate=config.exits_learning_rate,
                 epochs=config.epochs,
                 gradient_equilibrium=config.gradient_equilibrium,
                 dropout=config.dropout,
+                fixed=[] if config.trains == "model" else [model.backbone],
             )
             steps += result.steps
             score, best_step = result.score, result.best_step

@@ -4,14 +4,19 @@ import json
 
 import pytest
 import torch
+from pydantic import ValidationError
 from tiny import apply, tiny_recipe
+from transformers import AutoTokenizer
 
 import prunekit
 from prunekit.architectures import shape_of
 from prunekit.checkpoints import load
+from prunekit.data import load_task
+from prunekit.distill import prediction_loss
 from prunekit.errors import BudgetError, TrainingError
 from prunekit.reports import read_report
 from prunekit.stages.metrics import MetricsLog
+from prunekit.stages.recover import RecoverConfig
 
 
 def test_every_stage_leaves_its_model_and_its_mark(tiny_run):
@@ -84,6 +89,36 @@ def test_recovery_keeps_what_the_features_taught_where_the_predictions_ruin_it(t
         load(tmp_path / name / "stages/4-recover/model").state_dict() for name in ("ruined", "features")
     )
     assert list(one) == list(other) and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_recovery_may_train_the_exits_alone(tmp_path):
+    stages = {"stages": ["finetune", "assistant", "slenderize", "recover"]}
+    learned = {key: {"epochs": 8, "learning_rate": 1e-2} for key in ("finetune", "assistant")}
+    alone = {"trains": "exits", "epochs": 8, "learning_rate": 3e-2}
+    runs = [
+        apply(tmp_path, name=name, recover=recover, **learned, **stages)
+        for name, recover in (("features", {"epochs": 0}), ("exits", alone))
+    ]
+    before, after = (load(run / "stages/4-recover/model") for run in runs)
+    one, other = before.backbone.state_dict(), after.backbone.state_dict()
+    assert list(one) == list(other) and all(torch.equal(one[key], other[key]) for key in one)
+    # They say more nearly what the assistant says than the ones that followed the hidden states did.
+    assistant = load(runs[1] / "stages/2-assistant/model")
+    data = tiny_recipe(tmp_path)
+    texts = load_task(data.data, data.seed).train["text"]
+    tokenizer = AutoTokenizer.from_pretrained(runs[0] / "stages/4-recover/model")
+    rows = tokenizer(list(texts), padding=True, return_tensors="pt")
+    ids, mask = rows["input_ids"], rows["attention_mask"]
+    said = [model(ids, mask, all_exits=True).exit_logits for model in (assistant, before, after)]
+    losses = [prediction_loss(logits, said[0]).item() for logits in said]
+    assert losses[0] < losses[2] < losses[1]
+
+
+def test_exits_alone_learn_from_predictions_or_labels():
+    with pytest.raises(ValidationError, match="exits alone learn from predictions or ground_truth"):
+        RecoverConfig(trains="exits", predictions=0)
+    assert RecoverConfig(trains="exits", predictions=0, ground_truth=1).trains == "exits"
+    assert RecoverConfig(trains="exits", predictions=0, epochs=0).epochs == 0
 
 
 def test_learning_rates_grow_from_interval_to_interval(tiny_run):
