@@ -11,6 +11,7 @@ import json
 import math
 import os
 import shutil
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -196,6 +197,7 @@ class _Reader:
         self._row = shape.hidden[1:]
         self._row_bytes = math.prod(self._row) * self._dtype.itemsize
         self._file = path.open("rb", buffering=0)
+        weakref.finalize(self, self._file.close)
         size, expected = os.fstat(self._file.fileno()).st_size, shape.tokens * self._row_bytes
         if size != expected:
             raise ValueError(f"{path.name} has {size} bytes, not {expected}")

@@ -13,9 +13,9 @@ def trained_attention(device_type: str) -> AbstractContextManager[Any]:
     """A context for the forward pass of a model that is to be trained.
 
     On a processor the backward pass of PyTorch's fused attention takes 3 to 10 times as long in bfloat16 as
-    in float32, a quarter of a slender model's whole training step (measured with 2.13; attention dropout hides
-    it, since then the kernel is not used). There, under bfloat16 autocast and with gradients, attention is
-    made of matrix products; everywhere else PyTorch chooses.
+    in float32, a quarter of a slender model's whole training step (measured with 2.13; dropout of attention
+    hides it, since then the kernel is not used). There, under bfloat16 autocast and with gradients, attention
+    is made of matrix products; everywhere else PyTorch chooses.
     """
     slow = (
         device_type == "cpu"
