@@ -208,7 +208,7 @@ class _Reader:
         """From one token to before another: ``[last - first, states, H]``, in the file's precision."""
         states = np.empty((last - first, *self._row), self._dtype)
         self._file.seek(first * self._row_bytes)
-        if self._file.readinto(states.reshape(-1).view(np.uint8)) != states.nbytes:
+        if self._file.readinto(states.data) != states.nbytes:
             raise RunError(f"{self._file.name} was cut short", "remove it: it is written again")
         return torch.from_numpy(states)
 
