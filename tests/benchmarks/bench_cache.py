@@ -4,8 +4,9 @@
 
 The teacher has the sizes of MiniLM (6 layers, hidden size 384, 12 heads, 1536 neurons, 30,522 words) with an
 exit on every layer; the student is it at "8x": 2 heads, 128 neurons, rank 64. A step is what recovery does:
-hidden states and predictions distilled, backward, clipping, fused AdamW. Every batch is trained on once with
-each teacher, alternately, so that a busy machine slows both; the ratio is of the two epochs' sums.
+hidden states and predictions distilled without dropout, backward, clipping, fused AdamW. Every batch is
+trained on once with each teacher, alternately, so that a busy machine slows both; the ratio is of the two
+epochs' sums.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from prunekit.distill import CachedTeacher, LiveTeacher, Teacher
 from prunekit.exits import MultiExitForSequenceClassification
 from prunekit.pruner import Pruner
 from prunekit.stages.training.batches import EpochSampler, Rows
+from prunekit.stages.training.fit import dropout_of
 from prunekit.stages.training.objectives import Objective, features, predictions
 
 LIMIT = 0.5
@@ -90,7 +92,8 @@ class Recovery:
         """Train on a batch, and take the time."""
         torch.manual_seed(seed)
         begun = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16) if self.autocast else nullcontext():
+        autocast = torch.autocast("cpu", torch.bfloat16) if self.autocast else nullcontext()
+        with autocast, dropout_of(self.model, 0.0):
             loss = self.objective(self.model, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -105,7 +108,9 @@ def measure(autocast: bool, folder: Path) -> tuple[Recovery, Recovery, float, in
     dataset, lengths = split()
     teacher = minilm()
     begun = time.perf_counter()
-    cached = CachedTeacher.build(teacher, dataset, lengths, collate, folder)
+    cached = CachedTeacher.build(
+        teacher, dataset, lengths, collate, folder, autocast=torch.bfloat16 if autocast else None
+    )
     writing = time.perf_counter() - begun
     live, remembered = Recovery(LiveTeacher(teacher), autocast), Recovery(cached, autocast)
     rows, order = Rows(dataset), EpochSampler(lengths, BATCH, 0, True).order(0)
