@@ -163,7 +163,7 @@ def compare(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Compare runs with each other, and with what their recipes' compare asks for.
+    r"""Compare runs with each other, and with what their recipes' compare asks for.
 
     What is missing is trained: systems, tasks and seeds in compare, and recipes that were not applied yet.
     Stages that several begin with are trained once. All are measured on the same examples, and one report
@@ -172,7 +172,7 @@ def compare(
     [bold]Examples[/bold]
 
       prunekit compare runs/costeff
-      prunekit compare runs/costeff compare.systems='[deebert-slender, pabee-slender]'
+      prunekit compare runs/costeff compare.systems='\[deebert, tinybert]'
       prunekit compare costeff compare.seeds='[42, 43, 44]'
       prunekit compare runs/mine-1 runs/mine-2 runs/other-1 runs/other-2 --output mine-or-other
       prunekit compare ablations --output what-each-part-is-worth

@@ -222,6 +222,7 @@ def _print_comparison(planned: Plan, compared: Sequence[PlannedRun]) -> None:
         "takes over",
         "trains",
         "optimizer steps",
+        "epochs in all",
         "parameters",
         "fewer",
         "FLOPs",
@@ -236,7 +237,7 @@ def _print_comparison(planned: Plan, compared: Sequence[PlannedRun]) -> None:
         if figures is not None:
             fewer = (original.parameters / figures.parameters, original.macs / figures.macs)
             cells = [f"{figures.parameters:,}", f"{fewer[0]:.1f}x", f"{figures.flops:,}", f"{fewer[1]:.1f}x"]
-        table.add_row(run.place, ", ".join(run.shared), trained, steps, *cells)
+        table.add_row(run.place, ", ".join(run.shared), trained, steps, f"{run.epochs:g}", *cells)
     console.out().print(table)
     steps_of_all = [run.steps for run in compared if run.steps is not None]
     if len(steps_of_all) == len(compared):

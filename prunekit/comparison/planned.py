@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -10,6 +12,8 @@ from ..data import EncodedTask
 from ..planning import Plan, plan
 from ..recipes import ComparedRun, Recipe, naming_system
 from .sharing import prefix_digests
+
+logger = logging.getLogger(__name__)
 
 Read = Callable[[Recipe], tuple[EncodedTask | None, int | None]]
 
@@ -24,6 +28,7 @@ class PlannedRun:
         shared: its first stages that a run before it has.
         trained: the stages that are left to it and train something.
         steps: optimizer steps of its own; ``None`` where the examples were not read.
+        epochs: passes over the training examples, of the shared stages too.
     """
 
     place: str
@@ -31,13 +36,31 @@ class PlannedRun:
     shared: list[str]
     trained: list[str]
     steps: int | None
+    epochs: float
+
+
+def epochs_of(planned: Plan) -> float:
+    """Passes over the training examples that a run's stages make in all."""
+    return sum(work.epochs * work.times for stage in planned.stages for work in stage.works)
+
+
+def warn_of_unequal_effort(place: str, epochs: float, subject: float) -> None:
+    """Say so where a run is trained for another number of epochs than what it is set against."""
+    if not math.isclose(epochs, subject):
+        logger.warning(
+            "%s is trained for %g epochs in all, what it is set against for %g: not the same effort",
+            place,
+            epochs,
+            subject,
+        )
 
 
 def plan_comparison(runs: Sequence[ComparedRun], read: Read) -> list[PlannedRun]:
     """Plan all runs in the order in which they are trained.
 
     With a grid, a run takes over all that its best trial trained; of another seed it is taken to be the first
-    candidate, whose steps may differ from those of the one that is kept.
+    candidate, whose steps may differ from those of the one that is kept. Systems that are trained for another
+    number of epochs than the subject are warned of.
 
     Args:
         runs: as :func:`~prunekit.recipes.expand` gives them.
@@ -48,6 +71,8 @@ def plan_comparison(runs: Sequence[ComparedRun], read: Read) -> list[PlannedRun]
     """
     examples: dict[str, tuple[EncodedTask | None, int | None]] = {}
     made: set[str] = set()
+    subject: dict[str, float] = {}
+    weighed: set[tuple[str, str]] = set()
     planned = []
     for run in runs:
         with nullcontext() if run.subject else naming_system(run.system, None):
@@ -55,6 +80,10 @@ def plan_comparison(runs: Sequence[ComparedRun], read: Read) -> list[PlannedRun]
                 examples[run.task] = read(run.candidates[0].recipe)
             for recipe, place in _recipes(run):
                 planned.append(_planned(recipe, place, plan(recipe, *examples[run.task]), made))
+        epochs = planned[-1].epochs
+        if (run.system, run.task) not in weighed:  # seeds differ in nothing that a plan looks at
+            weighed.add((run.system, run.task))
+            warn_of_unequal_effort(run.place, epochs, subject.setdefault(run.task, epochs))
     return planned
 
 
@@ -72,4 +101,5 @@ def _planned(recipe: Recipe, place: str, plan: Plan, made: set[str]) -> PlannedR
     own = [stage for stage in plan.stages[shared:] if stage.works]
     steps = [plan.steps(work) for stage in own for work in stage.works]
     total = None if None in steps else sum(step for step in steps if step is not None)
-    return PlannedRun(place, plan, recipe.stages[:shared], [stage.key for stage in own], total)
+    trained = [stage.key for stage in own]
+    return PlannedRun(place, plan, recipe.stages[:shared], trained, total, epochs_of(plan))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-import math
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -15,11 +14,12 @@ from typing import Any
 from .. import console
 from ..errors import RunError
 from ..files import write_json
-from ..planning import Plan, located, plan
+from ..planning import located, plan
 from ..recipes import Candidate, ComparedRun, Recipe, naming_system
 from ..runs import Run, is_done
 from ..stages import run_recipe
 from .collecting import Finished
+from .planned import epochs_of, warn_of_unequal_effort
 from .sharing import Pool
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def check(runs: Sequence[ComparedRun]) -> None:
             continue
         with nullcontext() if run.subject else naming_system(run.system, run.task if several else None):
             epochs, *_ = [epochs_of(plan(candidate.recipe)) for candidate in run.candidates]
-        _warn_of_unequal_effort(run, epochs, subject.setdefault(run.task, epochs))
+        warn_of_unequal_effort(run.place, epochs, subject.setdefault(run.task, epochs))
     later = {
         run.task: run.candidates[0].recipe
         for run in reversed(runs)
@@ -64,21 +64,6 @@ def check(runs: Sequence[ComparedRun]) -> None:
     for recipe in later.values():
         with located(recipe):
             load_task(recipe.data, recipe.seed)
-
-
-def _warn_of_unequal_effort(run: ComparedRun, epochs: float, subject: float) -> None:
-    if not math.isclose(epochs, subject):
-        logger.warning(
-            "%s is trained for %g epochs in all, what it is set against for %g: not the same effort",
-            run.place,
-            epochs,
-            subject,
-        )
-
-
-def epochs_of(planned: Plan) -> float:
-    """Passes over the training examples that a run's stages make in all."""
-    return sum(work.epochs * work.times for stage in planned.stages for work in stage.works)
 
 
 def train(own: Run, runs: Sequence[ComparedRun], others: Iterable[ComparedRun] = ()) -> list[Finished]:

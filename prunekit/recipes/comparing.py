@@ -27,10 +27,29 @@ def _values_to_try(grid: dict[str, list[Any]]) -> dict[str, list[Any]]:
     return grid
 
 
-# An override with null turns a grid off.
+def _dotted(grid: dict[Any, Any]) -> dict[Any, Any]:
+    """Mappings in mappings as dotted keys."""
+    flat: dict[Any, Any] = {}
+    for key, value in grid.items():
+        inner = {f"{key}.{name}": v for name, v in _dotted(value).items()} if isinstance(value, dict) else {}
+        flat.update(inner or {key: value})
+    return flat
+
+
+def _read_grid(grid: Any) -> Any:
+    """Of a grid's two forms; an override with null turns it off."""
+    if not isinstance(grid, dict):
+        return {} if grid is None else grid
+    flat = _dotted(grid)
+    for key, values in flat.items():
+        if not isinstance(values, list):
+            raise ValueError(f"{key}: expected a list of values to try, for example {key}: [{values}]")
+    return flat
+
+
 Grid = Annotated[
     dict[str, list[Any]],
-    BeforeValidator(lambda value: {} if value is None else value),
+    BeforeValidator(_read_grid),
     AfterValidator(_values_to_try),
 ]
 
@@ -104,12 +123,10 @@ class CompareConfig(BaseModel):
     @classmethod
     def _as_mapping(cls, value: Any) -> Any:
         """A list of recipes: each is called as it is."""
+        if value is None:
+            return {}
         if not isinstance(value, list):
-            return (
-                {key: {} if v is None else v for key, v in value.items()}
-                if isinstance(value, dict)
-                else value
-            )
+            return _no_settings_as_empty(value)
         if not all(isinstance(item, str) for item in value):
             raise ValueError(
                 "a list of systems holds names of recipes; to give settings, map name -> settings"

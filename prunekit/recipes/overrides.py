@@ -54,8 +54,10 @@ def _replaces(path: Path, old: dict[str, Any], new: dict[str, Any]) -> bool:
 def apply_overrides(source: Source, overrides: Sequence[str]) -> Source:
     """Set ``a.b.c=value`` keys, the later ones over the earlier; values are YAML, list items go by index.
 
+    ``compare.systems.NAME=null`` leaves that system out.
+
     Raises:
-        RecipeError: not of that form, or a path through something that has no keys.
+        RecipeError: not of that form, a path through something that has no keys, or no such system.
     """
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -67,8 +69,29 @@ def apply_overrides(source: Source, overrides: Sequence[str]) -> Source:
                 "overrides have the form key=value, for example slenderize.heads=4 data.task=mrpc",
             )
         value = parse_value(text, str(place))
-        source = _set(source, path, value, place)
+        if value is None and len(path) == 3 and path[:2] == ("compare", "systems"):
+            source = _without_system(source, path, place)
+        else:
+            source = _set(source, path, value, place)
     return source
+
+
+def _without_system(source: Source, path: Path, place: Location) -> Source:
+    compare = source.data.get("compare")
+    systems = compare.get("systems") if isinstance(compare, dict) else None
+    if isinstance(systems, list):
+        raise RecipeError(
+            f"{place}: compare.systems is a list, which is given whole",
+            f"compare.systems='[...]' with what is to stay of {', '.join(map(str, systems))}",
+        )
+    if not isinstance(systems, dict) or path[2] not in systems:
+        raise RecipeError(
+            f"{place}: there is no system {path[2]!r} to leave out",
+            f"the systems are {', '.join(systems)}" if systems else "the recipe is compared with nothing",
+        )
+    data = copy.deepcopy(source.data)
+    del data["compare"]["systems"][path[2]]
+    return Source(data, {mark: at for mark, at in source.marks.items() if mark[:3] != path})
 
 
 def set_key(source: Source, key: str, value: Any, place: Location) -> Source:

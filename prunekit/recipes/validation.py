@@ -150,6 +150,9 @@ def _explain(
         return str(cause), None
     if item["type"] in ("model_type", "dict_type"):
         return "expected a mapping (key: value)", None
+    if item["type"] == "list_type":
+        one = isinstance(item["input"], (str, int, float))
+        return "expected a list", f"in brackets: {'.'.join(path)}='[{item['input']}]'" if one else None
     if item["type"] == "too_short":
         return f"expected at least {item['ctx']['min_length']}, found {item['ctx']['actual_length']}", None
     message: str = item["msg"]

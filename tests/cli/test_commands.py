@@ -32,6 +32,7 @@ def test_every_command_explains_itself_with_examples(prunekit, command):
     said = prunekit(command, "--help")
     assert said.code == 0
     assert "Examples" in said.out and f"prunekit {command}" in said.out
+    assert "=''" not in said.out  # a list in brackets is no markup
 
 
 def test_list_names_every_kind(prunekit):

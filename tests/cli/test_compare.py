@@ -168,9 +168,9 @@ def test_plan_says_what_a_comparison_will_train(prunekit, tmp_path):
     said = prunekit("plan", "mine.yaml", *SMALL, "compare.seeds=[1, 2]")
     assert said.code == 0, said.err
     # 64 examples in batches of 16: 4 steps an epoch, and each stage takes half an epoch.
-    assert re.search(r"^  mine, seed 1 +finetune, assistant +4 ", said.out, re.MULTILINE)
-    assert re.search(r"^  hot, seed 1 +finetune +assistant +2 ", said.out, re.MULTILINE)
-    assert re.search(r"^  hot, seed 2 +finetune +assistant +2 ", said.out, re.MULTILINE)
+    assert re.search(r"^  mine, seed 1 +finetune, assistant +4 +1 ", said.out, re.MULTILINE)
+    assert re.search(r"^  hot, seed 1 +finetune +assistant +2 +1 ", said.out, re.MULTILINE)
+    assert re.search(r"^  hot, seed 2 +finetune +assistant +2 +1 ", said.out, re.MULTILINE)
     assert "4 runs, 12 optimizer steps" in said.out
     assert not (tmp_path / "runs").exists()
 

@@ -17,6 +17,7 @@ from comparing import COMPARE, apply, recipe_of, weights
 
 from prunekit import comparison
 from prunekit.commands.compare import compare_sources
+from prunekit.commands.plan import read_task
 from prunekit.comparison import prefix_digests, sharing
 from prunekit.distill import cache
 from prunekit.errors import DataError, RecipeError, RunError
@@ -364,11 +365,15 @@ def test_recipes_that_are_compared_train_what_they_share_once(tmp_path, trained)
     same_weights(*(tmp_path / name / "stages" / "1-finetune" for name in ("minea", "mineb")))
 
 
-def test_unequal_effort_is_told(tmp_path, caplog):
+LOOKS = {"check": comparison.check, "plan": lambda runs: comparison.plan_comparison(runs, read_task)}
+
+
+@pytest.mark.parametrize("look_at", LOOKS.values(), ids=LOOKS)
+def test_unequal_effort_is_told_once(tmp_path, caplog, look_at):
     systems = {"longer": {"assistant": {"epochs": 3}}, "same": {"assistant": {"temperature": 2}}}
-    comparison.check(expand(recipe_of(tmp_path, {"systems": systems})))
+    look_at(expand(recipe_of(tmp_path, {"systems": systems, "seeds": [7, 8]})))
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
-        "longer is trained for 4 epochs in all, what it is set against for 2: not the same effort"
+        "longer, seed 7 is trained for 4 epochs in all, what it is set against for 2: not the same effort"
     ]
 
 

@@ -51,7 +51,7 @@ SIX_HEADS = [
     "data.task=reviews",
     "slenderize.neurons=16",
     "slenderize.rank=8",
-    "compare.systems.deebert.slenderize={rank: 8}",
+    "compare.systems.pabee.slenderize={rank: 8}",
 ]
 OTHERWISE = [
     [],
@@ -76,6 +76,29 @@ def test_a_comparison_is_of_equal_training_length_whatever_is_changed(name, over
         assert (theirs.scorer, theirs.teacher) == ("taylor", "original")
         for key in set(type(ours).model_fields) - {"scorer", "teacher"}:
             assert getattr(theirs, key) == getattr(ours, key), key
+
+
+SHIPPED = [
+    *("deebert", "deebert-slender", "pabee", "pabee-slender", "berxit", "berxit-slender"),
+    *("elasticbert", "tinybert", "distilbert", "small-bert"),
+]
+
+
+def rates_of(recipe):
+    configs = {key: recipe.config(key) for key in recipe.stages}
+    return {key: config.learning_rate for key, config in configs.items() if hasattr(config, "learning_rate")}
+
+
+def test_in_a_comparison_a_baseline_learns_at_rates_that_go_by_the_models():
+    """As its recipe alone where the model's rates are those of costeff; a tenth where they are a tenth."""
+    slower = ["finetune.learning_rate=5e-5", "assistant.learning_rate=3e-5"]
+    slower += ["slenderize.learning_rate=3e-5", "recover.learning_rate=3e-5"]
+    for overrides, factor in ([], 1.0), (slower, 0.1):
+        runs = expand(load_recipe("costeff", [*overrides, f"compare={{systems: {json.dumps(SHIPPED)}}}"]))
+        for run in runs[1:]:
+            alone = rates_of(load_recipe(run.system))
+            compared = rates_of(run.candidates[0].recipe)
+            assert compared == pytest.approx({key: factor * rate for key, rate in alone.items()}), run.system
 
 
 @pytest.mark.parametrize(

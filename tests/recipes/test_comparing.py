@@ -289,6 +289,34 @@ def test_a_grid_is_turned_off(write):
     assert [the(run).config("warm").epochs for run in runs.values()] == [3, 3]
 
 
+def test_a_grid_may_be_mappings_in_mappings(write):
+    name = write("  grid: {warm.epochs: [1, 2], slim: {heads: [1]}}\n")
+    recipe = load_recipe(name, ["compare.grid.warm.epochs=[4]"])
+    assert recipe.compare.grid == {"warm.epochs": [4], "slim.heads": [1]}
+
+
+def test_a_system_is_left_out(write):
+    name = write("  systems: {few: {slim: {heads: 1}}, less: {slim: {heads: 2}}}\n")
+    assert list(load_recipe(name, ["compare.systems.few=null"]).compare.systems) == ["less"]
+    again = load_recipe(name, ["compare.systems.few=null", "compare.systems.few.warm.epochs=4"])
+    assert again.compare.systems["few"].settings == {"warm": {"epochs": 4}}
+    assert load_recipe(name, ["compare.systems=null"]).compare.systems == {}
+
+
+@pytest.mark.parametrize(
+    ("compare", "message", "mend"),
+    [
+        ("  systems: {less: {}}\n", "there is no system 'few' to leave out", "the systems are less"),
+        ("  seeds: [1]\n", "there is no system 'few' to leave out", "compared with nothing"),
+        ("  systems: [few, less]\n", "compare.systems is a list", "few, less"),
+    ],
+)
+def test_a_system_that_is_not_there_cannot_be_left_out(write, compare, message, mend):
+    with pytest.raises(RecipeError, match=f"^command line: compare.systems.few: {message}") as caught:
+        load_recipe(write(compare), ["compare.systems.few=null"])
+    assert mend in caught.value.mend
+
+
 def test_an_extended_recipe_gives_its_parts_not_its_comparison(write, folder):
     write("  systems: {few: {slim: {heads: 1}}}\n")
     (folder / "heir.yaml").write_text("extends: mine.yaml\n")
@@ -331,6 +359,8 @@ WRONG = [
     ("  systems: {a: {}, a-2: {}}\n  seeds: [1, 2]\n", r"a-2, seed 1 and a, seed 2 would both lie in", "name"),
     ("  seeds: [1, 1]\n", r"seeds must differ", None),
     ("  seeds: []\n", r"mine.yaml:3:3: compare.seeds: expected at least 1", None),
+    ("  seeds: 3\n", r"mine.yaml:3:3: compare.seeds: expected a list, found 3", "compare.seeds='[3]'"),
+    ("  grid: {slim: {heads: 3}}\n", r"compare.grid: slim.heads: expected a list of values to try, .* slim.heads: \[3\]", None),
     ("  tasks: {a: {stages: [warm]}}\n", r"a: stages is shared by all", None),
     ("  tasks: {a: {}, b: {warm: {epochs: 0}}}\n", r"mine.yaml:3:29: warm.epochs: ", None),
 ]  # fmt: skip
