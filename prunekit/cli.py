@@ -70,6 +70,11 @@ Overrides = Annotated[
     typer.Argument(metavar="KEY=VALUE", help="Settings over the recipe's, e.g. slenderize.heads=4."),
 ]
 
+RunName = Annotated[str | None, typer.Option("--name", help="Name of the run; the recipe's by default.")]
+RunsFolder = Annotated[
+    Path | None, typer.Option("--output", help="Folder that holds the runs; 'runs' by default.")
+]
+
 
 @app.callback()
 def prunekit(
@@ -98,12 +103,15 @@ def prunekit(
 def plan(
     recipe: RecipeArgument,
     overrides: Overrides = None,
+    name: RunName = None,
+    output: RunsFolder = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Check a recipe and show what it will do: stages, sizes, parameters and FLOPs. Nothing is trained.
 
-    No weights are loaded: a model from the hub needs its configuration and tokenizer alone.
+    It takes what apply takes. No weights are loaded: a model from the hub needs its configuration and
+    tokenizer alone.
 
     [bold]Examples[/bold]
 
@@ -113,17 +121,15 @@ def plan(
     """
     from .commands.plan import plan_recipe
 
-    plan_recipe(recipe, overrides or [])
+    plan_recipe(recipe, overrides or [], name=name, output=output)
 
 
 @app.command()
 def apply(
     recipe: RecipeArgument,
     overrides: Overrides = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run; the recipe's by default.")] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="Folder that holds the runs; 'runs' by default.")
-    ] = None,
+    name: RunName = None,
+    output: RunsFolder = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start anew; a run of this name is kept, as NAME.1 and so on.")
     ] = False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from .. import console
 from ..recipes import expand, load_recipe
 from ..runs import Run
 from .result import show_result
+from .sources import as_overrides
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ def apply_recipe(
     recipe: str, overrides: Sequence[str], *, name: str | None, output: Path | None, fresh: bool
 ) -> None:
     """Apply a recipe in its run folder and train what it is compared with, or continue; show the result."""
-    loaded = load_recipe(recipe, [*overrides, *_options(name=name, output=output)])
+    loaded = load_recipe(recipe, [*overrides, *as_overrides(name=name, output=output)])
     for note in loaded.notes:
         logger.warning(note)
     from .. import comparison
@@ -37,8 +37,3 @@ def apply_recipe(
             comparison.write_comparison(done, run.report_folder)
     if console.is_main_process():
         show_result(run.folder)
-
-
-def _options(**values: object) -> list[str]:
-    """Options as the overrides they stand for; quoted, so that a run called 7 is not a number."""
-    return [f"{key}={json.dumps(str(value))}" for key, value in values.items() if value is not None]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import console
 from ..planning import Plan, Work, located, plan
 from ..recipes import Recipe, expand, load_recipe
+from .sources import as_overrides
 
 if TYPE_CHECKING:
     from ..comparison import PlannedRun
@@ -18,9 +20,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def plan_recipe(recipe: str, overrides: Sequence[str]) -> None:
+def plan_recipe(recipe: str, overrides: Sequence[str], *, name: str | None, output: Path | None) -> None:
     """Print what a recipe will do and what it will give."""
-    loaded = load_recipe(recipe, overrides)
+    loaded = load_recipe(recipe, [*overrides, *as_overrides(name=name, output=output)])
     for note in loaded.notes:
         logger.warning(note)
     console.quiet_libraries()

@@ -1,7 +1,8 @@
-"""What ``MODEL|RUN`` on the command line means."""
+"""What ``MODEL|RUN`` and options on the command line mean."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from ..errors import RunError
@@ -28,3 +29,8 @@ def model_folder(source: str) -> Path:
             "it is not finished: give its prunekit apply command again to continue it",
         )
     return model
+
+
+def as_overrides(**options: object) -> list[str]:
+    """Options as the overrides they stand for; quoted, so that a run called 7 is not a number."""
+    return [f"{key}={json.dumps(str(value))}" for key, value in options.items() if value is not None]

@@ -165,10 +165,11 @@ def test_two_systems_of_one_name_that_differ(here, tmp_path):
 
 def test_plan_says_what_a_comparison_will_train(prunekit, tmp_path):
     (tmp_path / "mine.yaml").write_text(MINE)
-    said = prunekit("plan", "mine.yaml", *SMALL, "compare.seeds=[1, 2]")
+    said = prunekit("plan", "mine.yaml", *SMALL, "compare.seeds=[1, 2]", "--name", "7", "--output", "there")
     assert said.code == 0, said.err
+    assert "run    there/7, seed 1" in said.out
     # 64 examples in batches of 16: 4 steps an epoch, and each stage takes half an epoch.
-    assert re.search(r"^  mine, seed 1 +finetune, assistant +4 +1 ", said.out, re.MULTILINE)
+    assert re.search(r"^  7, seed 1 +finetune, assistant +4 +1 ", said.out, re.MULTILINE)
     assert re.search(r"^  hot, seed 1 +finetune +assistant +2 +1 ", said.out, re.MULTILINE)
     assert re.search(r"^  hot, seed 2 +finetune +assistant +2 +1 ", said.out, re.MULTILINE)
     assert "4 runs, 12 optimizer steps" in said.out
