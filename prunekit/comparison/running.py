@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import console
-from ..errors import RunError
+from ..errors import PrunekitError, RunError
 from ..files import write_json
 from ..planning import located, plan
 from ..recipes import Candidate, ComparedRun, Recipe, naming_system
-from ..runs import Run, is_done
+from ..runs import Run, is_done, recipe_of
 from ..stages import run_recipe
 from .collecting import Finished
 from .planned import epochs_of, warn_of_unequal_effort
@@ -80,7 +80,8 @@ def train(own: Run, runs: Sequence[ComparedRun], others: Iterable[ComparedRun] =
         PrunekitError: of a stage, or a run that is there and was made with other settings. What was done
             before it stays.
     """
-    pool = Pool(recipe for run in [*runs, *others] for recipe in _recipes(run))
+    recipes = (recipe for run in [*runs, *others] for recipe in _recipes(run))
+    pool = Pool([*recipes, *_of_earlier_comparisons(own.folder)])
     work = _Work(own, pool, [(r.output, r.name) for run in runs for r in _recipes_to_train(run)])
     chosen: dict[tuple[str, str], int] = {}
     done = []
@@ -96,6 +97,15 @@ def train(own: Run, runs: Sequence[ComparedRun], others: Iterable[ComparedRun] =
             done.append(Finished(run, candidate.recipe, len(run.candidates)))
         work.forget(done[-1].recipe)
     return done
+
+
+def _of_earlier_comparisons(folder: Path) -> Iterator[Recipe]:
+    """Recipes of the systems in a run's folder, those too that it is not compared with any more."""
+    for file in sorted(folder.glob("compare/*/recipe.yaml")):
+        try:
+            yield recipe_of(file.parent)
+        except PrunekitError as error:  # of another version: nothing of it can be taken over
+            logger.debug("%s: %s", file, error.message)
 
 
 def _recipes(run: ComparedRun) -> Iterable[Recipe]:

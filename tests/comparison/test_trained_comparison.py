@@ -328,6 +328,14 @@ def test_shared_stages_are_trained_once_and_a_system_added_later_trains_only_its
     ) as caught:
         apply(tmp_path, changed)
     assert "another name in compare.systems" in caught.value.mend
+    # Stages of systems that it is not compared with any more are there to be taken over.
+    trained.clear()
+    apply(
+        tmp_path,
+        {"systems": {"hotter-still": {"assistant": {"temperature": 9}, "evaluate": {"max_drop": 0.2}}}},
+    )
+    assert trained == [("hotter-still", "evaluate")]
+    same_weights(*(tmp_path / "subject" / "compare" / name / "model" for name in ("late", "hotter-still")))
 
 
 def test_what_several_runs_ask_a_teacher_it_answers_once(tmp_path, monkeypatch):
