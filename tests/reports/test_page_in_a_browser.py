@@ -284,6 +284,33 @@ def test_the_frontier_is_the_pareto_frontier(browser, tmp_path):
     assert drawn == pytest.approx([score for _, score in sorted(flagged)], rel=1e-5) and len(drawn) > 3
 
 
+def test_curves_end_at_the_frame(browser, tmp_path):
+    """A system that answers cheap budgets with the constant begins far below the axis."""
+    comparison = make_comparison()
+    task = comparison.tasks[0]
+    curve = task.rows[1].curve
+    first = next(i for i, score in enumerate(curve.mean) if score is not None)
+    changed = {name: list(getattr(curve, name)) for name in ("mean", "low", "high")}
+    for values in changed.values():
+        values[first] = 0.0
+    row = dataclasses.replace(task.rows[1], curve=dataclasses.replace(curve, **changed))
+    rows = [task.rows[0], row, *task.rows[2:]]
+    tasks = [dataclasses.replace(task, rows=rows), *comparison.tasks[1:]]
+    browser.open(write_report(tmp_path, compared(dataclasses.replace(comparison, tasks=tasks))))
+    axis = browser.run(
+        "[...document.querySelectorAll('#pareto line.axis')]"
+        ".filter(l => l.x1.baseVal.value !== l.x2.baseVal.value).map(l => l.y1.baseVal.value)"
+    )
+    ends = browser.run(
+        "[...document.querySelectorAll('#pareto :is(.curve, .band, .frontier)')].map(path => {"
+        "const low = box => box.y + box.height, clip = path.getAttribute('clip-path').slice(4, -1);"
+        "return [low(path.getBBox()), low(document.querySelector(clip + ' rect').getBBox())]; })"
+    )
+    assert len(axis) == 1 and len(ends) > 4
+    assert max(drawn for drawn, _ in ends) > axis[0] + 100
+    assert {shown for _, shown in ends} == set(axis)
+
+
 def test_light_dark_and_paper(browser, tmp_path):
     page = write_report(tmp_path, compared())
     browser.open(page)
