@@ -9,7 +9,7 @@ addEventListener("error", (event) => {
 });
 
 const SVG = "http://www.w3.org/2000/svg";
-const SVG_TAGS = new Set(["svg", "g", "path", "line", "rect", "circle", "text", "title", "clipPath"]);
+const SVG_TAGS = new Set(["svg", "g", "path", "line", "rect", "circle", "text", "title"]);
 
 function element(tag, attributes = {}, ...children) {
   const node = SVG_TAGS.has(tag) ? document.createElementNS(SVG, tag) : document.createElement(tag);

@@ -62,9 +62,9 @@ function drawPareto(svg, width, height) {
     under(place) {
       const edge = frontier(rows).map(([macs, score]) => [2 * macs, score]);
       if (edge.length) edge.unshift([edge[0][0], Math.max(y.low, task().constant)]);
-      if (edge.length) svg.append(element("path", { d: pathOf([...edge, [high, edge.at(-1)[1]]], place, true), class: "frontier", "clip-path": place.clip }));
+      if (edge.length) place.inside.append(element("path", { d: pathOf([...edge, [high, edge.at(-1)[1]]], place, true), class: "frontier" }));
       const budget = budgets()[budgetAt()];
-      svg.append(element("line", { x1: place.X(2 * budget), x2: place.X(2 * budget), y1: place.top, y2: place.bottom, class: "cursor" }));
+      place.inside.append(element("line", { x1: place.X(2 * budget), x2: place.X(2 * budget), y1: place.top, y2: place.bottom, class: "cursor" }));
     } });
 }
 

@@ -5,12 +5,10 @@ const pathOf = (points, { X, Y }, steps) => points.map(([a, b], i) => {
   return i === 0 ? `M${x} ${y}` : steps ? `H${x}V${y}` : `L${x} ${y}`;
 }).join("");
 
-// What is drawn with this attribute ends at the frame's sides, but for half a line's width.
-let frames = 0;
-function clipTo(svg, { left, right, top, bottom }) {
-  const id = `frame-${++frames}`, x = left - 6, y = top - 6;
-  svg.append(element("clipPath", { id }, element("rect", { x, y, width: right - left + 12, height: bottom - top + 6 })));
-  return `url(#${id})`;
+// What is drawn inside ends at the frame's sides, but for half a line's width.
+function insideOf({ left, right, top, bottom }) {
+  const x = left - 6, y = top - 6, width = right - left + 12, height = bottom - top + 6;
+  return element("svg", { x, y, width, height, viewBox: `${x} ${y} ${width} ${height}`, class: "inside" });
 }
 
 // Lines with marks. series: [{style: {colour, dash, shape}, width, path: [[x, y]], steps, tail: where it only holds on,
@@ -19,22 +17,24 @@ function clipTo(svg, { left, right, top, bottom }) {
 // guides: [{x|y, label}]; under(place): draws between the grid and the series.
 function curves({ svg, width, height, x, y, series, guides = [], under }) {
   const place = frame({ svg, width, height, x, y }), { X, Y, left, right, top, bottom } = place;
-  const clip = (place.clip = clipTo(svg, place));
+  const inside = (place.inside = insideOf(place));
   for (const guide of guides) {
     if (guide.y !== undefined) svg.append(line(left, Y(guide.y), right, Y(guide.y), "guide"), element("text", { x: right, y: Y(guide.y) - 5, "text-anchor": "end", class: "halo" }, guide.label));
     else svg.append(line(X(guide.x), top, X(guide.x), bottom, "guide"), element("text", { x: X(guide.x) + 5, y: bottom - 8, "text-anchor": "start", class: "halo" }, guide.label));
   }
+  svg.append(inside);
   for (const { style, band } of series)
     if (band?.length > 1) {
       const up = band.map(([a, , high]) => [a, high]), back = band.map(([a, low]) => [a, low]).reverse();
-      svg.append(element("path", { d: `${pathOf(up, place)}${pathOf(back, place).replace("M", "L")}Z`, fill: style.colour, class: "band", "clip-path": clip }));
+      inside.append(element("path", { d: `${pathOf(up, place)}${pathOf(back, place).replace("M", "L")}Z`, fill: style.colour, class: "band" }));
     }
   under?.(place);
   for (const { style, path, steps, width: thick = 2 } of series)
     if (path?.length > 1)
-      svg.append(element("path", { d: pathOf(path, place, steps), class: "curve", "clip-path": clip, stroke: style.colour, "stroke-width": thick, "stroke-dasharray": style.dash }));
+      inside.append(element("path", { d: pathOf(path, place, steps), class: "curve", stroke: style.colour, "stroke-width": thick, "stroke-dasharray": style.dash }));
   for (const { style, tail } of series)
-    if (tail?.length > 1) svg.append(element("path", { d: pathOf(tail, place, true), class: "curve tail", "clip-path": clip, stroke: style.colour, "stroke-width": 1.5, "stroke-dasharray": style.dash }));
+    if (tail?.length > 1) inside.append(element("path", { d: pathOf(tail, place, true), class: "curve tail", stroke: style.colour, "stroke-width": 1.5, "stroke-dasharray": style.dash }));
+  if (!inside.childElementCount) inside.remove();
   const nodes = [], labels = [];
   const draw = (p, style, row) => {
     const [a, b] = [X(p.x), Y(p.y)];
