@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -44,15 +44,25 @@ def epochs_of(planned: Plan) -> float:
     return sum(work.epochs * work.times for stage in planned.stages for work in stage.works)
 
 
-def warn_of_unequal_effort(place: str, epochs: float, subject: float) -> None:
-    """Say so where a run is trained for another number of epochs than what it is set against."""
-    if not math.isclose(epochs, subject):
-        logger.warning(
-            "%s is trained for %g epochs in all, what it is set against for %g: not the same effort",
-            place,
-            epochs,
-            subject,
-        )
+def warn_of_unequal_effort(epochs: Iterable[tuple[ComparedRun, float]]) -> None:
+    """Say once which systems are trained for another number of epochs than the first one of their task.
+
+    Args:
+        epochs: what each run is trained for, the subject first. Seeds differ in nothing that a plan
+            looks at: the first of a system counts.
+    """
+    subject: dict[str, float] = {}
+    told: set[tuple[str, str]] = set()
+    for run, own in epochs:
+        theirs = subject.setdefault(run.task, own)
+        if (run.system, run.task) not in told and not math.isclose(own, theirs):
+            told.add((run.system, run.task))
+            logger.warning(
+                "%s is trained for %g epochs in all, what it is set against for %g: not the same effort",
+                run.place,
+                own,
+                theirs,
+            )
 
 
 def plan_comparison(runs: Sequence[ComparedRun], read: Read) -> list[PlannedRun]:
@@ -71,19 +81,15 @@ def plan_comparison(runs: Sequence[ComparedRun], read: Read) -> list[PlannedRun]
     """
     examples: dict[str, tuple[EncodedTask | None, int | None]] = {}
     made: set[str] = set()
-    subject: dict[str, float] = {}
-    weighed: set[tuple[str, str]] = set()
-    planned = []
+    planned, epochs = [], []
     for run in runs:
         with nullcontext() if run.subject else naming_system(run.system, None):
             if run.task not in examples:
                 examples[run.task] = read(run.candidates[0].recipe)
             for recipe, place in _recipes(run):
                 planned.append(_planned(recipe, place, plan(recipe, *examples[run.task]), made))
-        epochs = planned[-1].epochs
-        if (run.system, run.task) not in weighed:  # seeds differ in nothing that a plan looks at
-            weighed.add((run.system, run.task))
-            warn_of_unequal_effort(run.place, epochs, subject.setdefault(run.task, epochs))
+        epochs.append((run, planned[-1].epochs))
+    warn_of_unequal_effort(epochs)
     return planned
 
 

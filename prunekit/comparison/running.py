@@ -6,7 +6,7 @@ import itertools
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -47,15 +47,16 @@ def check(runs: Sequence[ComparedRun]) -> None:
     first = {(run.system, run.task): run.seed for run in reversed(runs)}
     several = len({run.task for run in runs}) > 1
     lacking = {run.task for run in runs if _lacks(run)}
-    subject: dict[str, float] = {}
+    epochs = []
     for run in runs:
         # Seeds differ in nothing that a plan looks at; the others are held against the subject.
         looked_at = run.task in lacking if run.subject else _lacks(run)
         if not looked_at or run.seed != first[run.system, run.task]:
             continue
         with nullcontext() if run.subject else naming_system(run.system, run.task if several else None):
-            epochs, *_ = [epochs_of(plan(candidate.recipe)) for candidate in run.candidates]
-        warn_of_unequal_effort(run.place, epochs, subject.setdefault(run.task, epochs))
+            own, *_ = [epochs_of(plan(candidate.recipe)) for candidate in run.candidates]
+        epochs.append((run, own))
+    warn_of_unequal_effort(epochs)
     later = {
         run.task: run.candidates[0].recipe
         for run in reversed(runs)
@@ -81,7 +82,7 @@ def train(own: Run, runs: Sequence[ComparedRun], others: Iterable[ComparedRun] =
             before it stays.
     """
     recipes = (recipe for run in [*runs, *others] for recipe in _recipes(run))
-    pool = Pool([*recipes, *_of_earlier_comparisons(own.folder)])
+    pool = Pool([*recipes, *_of_earlier_comparisons(own.folder, {run.folder for run in runs})])
     work = _Work(own, pool, [(r.output, r.name) for run in runs for r in _recipes_to_train(run)])
     chosen: dict[tuple[str, str], int] = {}
     done = []
@@ -99,9 +100,11 @@ def train(own: Run, runs: Sequence[ComparedRun], others: Iterable[ComparedRun] =
     return done
 
 
-def _of_earlier_comparisons(folder: Path) -> Iterator[Recipe]:
-    """Recipes of the systems in a run's folder, those too that it is not compared with any more."""
+def _of_earlier_comparisons(folder: Path, known: Collection[Path]) -> Iterator[Recipe]:
+    """Recipes of the systems in a run's folder that it is not compared with any more."""
     for file in sorted(folder.glob("compare/*/recipe.yaml")):
+        if file.parent in known:
+            continue
         try:
             yield recipe_of(file.parent)
         except PrunekitError as error:  # of another version: nothing of it can be taken over
