@@ -87,10 +87,14 @@ def verbosity() -> Verbosity:
     return _verbosity
 
 
-def setup(level: Verbosity = Verbosity.NORMAL) -> None:
+def setup(level: Verbosity = Verbosity.NORMAL, handler: logging.Handler | None = None) -> None:
     """Send prunekit's log to standard error and keep the libraries' own chatter and bars out of it.
 
     Call it before transformers or datasets are imported: they read their settings at import.
+
+    Args:
+        level: how much is said.
+        handler: takes the log's records in place of standard error; ``record.where`` is a line's beginning.
     """
     global _verbosity
     _verbosity = level = level if is_main_process() else Verbosity.QUIET
@@ -102,10 +106,11 @@ def setup(level: Verbosity = Verbosity.NORMAL) -> None:
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-    handler = RichHandler(
-        console=err(), show_path=False, show_level=level is Verbosity.VERBOSE, omit_repeated_times=False
-    )
-    handler.setFormatter(logging.Formatter("%(where)s%(message)s", datefmt="[%X]"))
+    if handler is None:
+        handler = RichHandler(
+            console=err(), show_path=False, show_level=level is Verbosity.VERBOSE, omit_repeated_times=False
+        )
+        handler.setFormatter(logging.Formatter("%(where)s%(message)s", datefmt="[%X]"))
     handler.addFilter(_add_where)
     root = logging.getLogger("prunekit")
     root.handlers = [handler]

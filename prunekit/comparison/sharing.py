@@ -75,6 +75,17 @@ class Pool:
             taken.append(key)
         return taken
 
+    def makers_of_next(self, recipe: Recipe) -> list[Path]:
+        """Folders of the runs that may be at the first stage that a run lacks and cannot take over."""
+        own = Run(recipe)
+        for number, (key, digest) in enumerate(zip(recipe.stages, prefix_digests(recipe), strict=True), 1):
+            folders = self._makers.get(digest, [])
+            if is_done(own.stage_folder(number, key)) or any(map(_can_be_taken, folders)):
+                continue
+            runs = [folder.parents[1] for folder in folders]
+            return [run for run in runs if run != own.folder and (run / "recipe.yaml").is_file()]
+        return []
+
 
 def _can_be_taken(stage: Path) -> bool:
     """Whether the stage is done, and all the models it made lie in its folder."""

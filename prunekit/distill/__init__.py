@@ -1,6 +1,6 @@
 """Distillation: losses, and teachers that are asked or that were asked once and remembered."""
 
-from .cache import CachedTeacher, cache_folder, cache_size, fingerprint
+from .cache import CachedTeacher, cache_folder, cache_size, fingerprint, forget_answers, writing_alone
 from .losses import attention_loss, cosine_loss, feature_loss, prediction_loss, truth_loss
 from .teachers import LiveTeacher, Teacher, TeacherOutput, model_inputs
 
@@ -15,7 +15,9 @@ __all__ = [
     "cosine_loss",
     "feature_loss",
     "fingerprint",
+    "forget_answers",
     "model_inputs",
     "prediction_loss",
     "truth_loss",
+    "writing_alone",
 ]

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import RunError
-from ..files import sync, write_json
+from ..files import locked, sync, write_json
 from .teachers import INPUTS, LiveTeacher, Teacher, TeacherOutput
 
 Collate = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]]
@@ -219,6 +219,21 @@ def cache_folder(
     """Where under ``folder`` the cache with this :func:`fingerprint` is."""
     parts = [key[:24], precision, *([] if autocast is None else [f"of-{str(autocast).split('.')[-1]}"])]
     return Path(folder) / "-".join(parts)
+
+
+def writing_alone(folder: str | os.PathLike[str]) -> AbstractContextManager[Any]:
+    """No other process writes or removes caches under ``folder`` meanwhile; waits for one that does."""
+    return locked(_lock(Path(folder)))
+
+
+def forget_answers(folder: str | os.PathLike[str]) -> None:
+    """Remove all caches under ``folder``, where there are any."""
+    shutil.rmtree(folder, ignore_errors=True)
+    _lock(Path(folder)).unlink(missing_ok=True)
+
+
+def _lock(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.lock")
 
 
 def cache_shape(

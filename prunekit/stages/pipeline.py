@@ -37,6 +37,7 @@ def run_recipe(recipe: Recipe, run: Run, cache: Path | None = None) -> None:
     import torch
 
     from ..data import encode, load_task
+    from ..distill import forget_answers
     from ..models import load_tokenizer
 
     _settle_torch(recipe)
@@ -74,7 +75,7 @@ def run_recipe(recipe: Recipe, run: Run, cache: Path | None = None) -> None:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     if main and cache is None:
-        shutil.rmtree(own_cache, ignore_errors=True)
+        forget_answers(own_cache)
     run.finish()
 
 

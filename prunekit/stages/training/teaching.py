@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +12,15 @@ from accelerate import PartialState
 
 from ... import console
 from ...data import AugmentationConfig, Examples, augmented
-from ...distill import CachedTeacher, LiveTeacher, Teacher, cache_folder, cache_size, fingerprint
+from ...distill import (
+    CachedTeacher,
+    LiveTeacher,
+    Teacher,
+    cache_folder,
+    cache_size,
+    fingerprint,
+    writing_alone,
+)
 from ...distill.cache import RESERVE, free_bytes
 from ..base import StageContext, derive_seed
 from .fit import Fitter
@@ -69,34 +78,35 @@ def teacher_of(context: StageContext, fitter: Fitter, config: Taught) -> Teacher
     live = LiveTeacher(model)
     if config.cache == "off":
         return live
-    state = PartialState()
     folder, rows, lengths = context.cache_folder, fitter.examples.rows, fitter.examples.lengths
     there = cache_folder(folder, fingerprint(model, rows), precision, fitter.autocast)
     nbytes = cache_size(model, rows, lengths, fitter.collate, precision)
-    if not there.is_dir():
-        with state.main_process_first():
-            if state.is_main_process and nbytes + RESERVE > free_bytes(folder):
-                # Other answers, which are asked for again where they are needed.
-                shutil.rmtree(folder, ignore_errors=True)
-        free = free_bytes(folder)
-        if config.cache == "auto" and nbytes + RESERVE > free:
-            logger.info(
-                "the %s runs on every batch: its answers would take %.1f GiB, and %.1f GiB are free",
-                role, nbytes / 2**30, free / 2**30,
-            )  # fmt: skip
-            return live
-        logger.info("caching the %s's answers: %.2f GiB in %s", role, nbytes / 2**30, folder)
-    # One process writes; the others find it complete.
-    with state.main_process_first(), console.progress(f"caching the {role}", len(lengths)) as bar:
-        cached = CachedTeacher.build(
-            model,
-            rows,
-            lengths,
-            fitter.collate,
-            folder,
-            precision=precision,
-            autocast=fitter.autocast,
-            batch_size=context.training.eval_batch_size,
-            advance=bar.advance,
-        )
-    return cached
+    state = PartialState()
+    # Runs of a comparison that are trained side by side share the folder.
+    with writing_alone(folder) if state.is_main_process else nullcontext():
+        if not there.is_dir():
+            with state.main_process_first():
+                if state.is_main_process and nbytes + RESERVE > free_bytes(folder):
+                    # Other answers, which are asked for again where they are needed.
+                    shutil.rmtree(folder, ignore_errors=True)
+            free = free_bytes(folder)
+            if config.cache == "auto" and nbytes + RESERVE > free:
+                logger.info(
+                    "the %s runs on every batch: its answers would take %.1f GiB, and %.1f GiB are free",
+                    role, nbytes / 2**30, free / 2**30,
+                )  # fmt: skip
+                return live
+            logger.info("caching the %s's answers: %.2f GiB in %s", role, nbytes / 2**30, folder)
+        # One process writes; the others find it complete.
+        with state.main_process_first(), console.progress(f"caching the {role}", len(lengths)) as bar:
+            return CachedTeacher.build(
+                model,
+                rows,
+                lengths,
+                fitter.collate,
+                folder,
+                precision=precision,
+                autocast=fitter.autocast,
+                batch_size=context.training.eval_batch_size,
+                advance=bar.advance,
+            )

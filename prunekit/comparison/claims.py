@@ -1,0 +1,43 @@
+"""Which of several processes trains what, said by locks that the system drops when a process ends."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from ..files import locked
+
+
+class Claims:
+    """The runs of a comparison that are being trained now, by this process or another.
+
+    Args:
+        folder: one for the comparison; made when the first lock is.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def of(cls, home: Path) -> Claims:
+        """Those of the comparison that a run in this folder asks for."""
+        return cls(home / "compare" / ".claims")
+
+    def choosing(self) -> AbstractContextManager[bool]:
+        """Only one process at a time looks for its next run, and takes it."""
+        return locked(self.folder / "choosing.lock")
+
+    def hold(self, run: Path) -> AbstractContextManager[bool]:
+        """Claim a run, by its folder; gives whether no other process had it."""
+        return locked(self._file(run), wait=False)
+
+    def taken(self, run: Path) -> bool:
+        """Whether a run is claimed."""
+        if not self._file(run).exists():
+            return False
+        with self.hold(run) as free:
+            return not free
+
+    def _file(self, run: Path) -> Path:
+        return self.folder / (hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:16] + ".lock")
