@@ -75,6 +75,13 @@ RunsFolder = Annotated[
     Path | None, typer.Option("--output", help="Folder that holds the runs; 'runs' by default.")
 ]
 
+Jobs = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Processes that train what is compared, side by side; threads are divided among them."
+    ),
+]
+
 
 @app.callback()
 def prunekit(
@@ -133,6 +140,7 @@ def apply(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start anew; a run of this name is kept, as NAME.1 and so on.")
     ] = False,
+    jobs: Jobs = 1,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -147,11 +155,12 @@ def apply(
       prunekit apply recipes/costeff.yaml
       prunekit apply costeff slenderize.heads=4 seed=7 compare=null --name four-heads
       prunekit apply costeff --fresh
+      prunekit apply costeff --jobs 2
       accelerate launch -m prunekit apply costeff-8x-bert-base data.task=mnli
     """
     from .commands.apply import apply_recipe
 
-    apply_recipe(recipe, overrides or [], name=name, output=output, fresh=fresh)
+    apply_recipe(recipe, overrides or [], name=name, output=output, fresh=fresh, jobs=jobs)
 
 
 @app.command()
@@ -166,6 +175,7 @@ def compare(
         Path | None,
         typer.Option(help="Folder of the report; the run's own, or 'comparison' where several are given."),
     ] = None,
+    jobs: Jobs = 1,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -185,7 +195,7 @@ def compare(
     """
     from .commands.compare import compare_sources
 
-    compare_sources(sources, output=output)
+    compare_sources(sources, output=output, jobs=jobs)
 
 
 @app.command()

@@ -16,7 +16,13 @@ logger = logging.getLogger(__name__)
 
 
 def apply_recipe(
-    recipe: str, overrides: Sequence[str], *, name: str | None, output: Path | None, fresh: bool
+    recipe: str,
+    overrides: Sequence[str],
+    *,
+    name: str | None,
+    output: Path | None,
+    fresh: bool,
+    jobs: int = 1,
 ) -> None:
     """Apply a recipe in its run folder and train what it is compared with, or continue; show the result."""
     loaded = load_recipe(recipe, [*overrides, *as_overrides(name=name, output=output)])
@@ -32,7 +38,7 @@ def apply_recipe(
         else:
             # Whatever can be found wrong without computing is found first, of all that is compared.
             comparison.check(runs)
-        done = comparison.train(run, runs)
+        done = comparison.train(run, runs, jobs=jobs)
         if len(done) > 1:
             comparison.write_comparison(done, run.report_folder)
     if console.is_main_process():

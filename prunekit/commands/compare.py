@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_FOLDER = Path("comparison")
 
 
-def compare_sources(arguments: Sequence[str], *, output: Path | None) -> None:
+def compare_sources(arguments: Sequence[str], *, output: Path | None, jobs: int = 1) -> None:
     """Train what the runs' and recipes' comparisons lack, and put all into one report."""
     sources = [argument for argument in arguments if not _is_override(argument)]
     overrides = [argument for argument in arguments if _is_override(argument)]
@@ -46,7 +46,7 @@ def compare_sources(arguments: Sequence[str], *, output: Path | None) -> None:
         held = [stack.enter_context(Run(recipe)) for recipe in recipes]
         every = [run for runs in groups for run in runs]
         for run, runs in zip(held, groups, strict=True):
-            finished.append(comparison.train(run, runs, every))
+            finished.append(comparison.train(run, runs, every, jobs))
         folder = output or (held[0].report_folder if len(held) == 1 else DEFAULT_FOLDER)
         comparison.write_comparison(comparison.same_systems(finished), folder)
     if console.is_main_process():

@@ -73,6 +73,18 @@ def test_apply_says_which_run_it_is_at_and_how_many_are_left(here):
     assert comparison_in_seeds("runs/mine-1/report") == [1, 3]
 
 
+def test_apply_trains_side_by_side(here):
+    arguments = ["apply", "mine.yaml", *SMALL, "seed=1", "data.seed=1", "compare.seeds=[1, 3]"]
+    said = here(*arguments, "--name", "mine-1", "--jobs", "2")
+    assert said.code == 0, said.err
+    assert "2 processes train side by side, one thread each" in said.err
+    assert comparison_in_seeds("runs/mine-1/report") == [1, 3]
+    assert said.err.count("seed 3, finetune: begins") == 1
+    assert not list(Path("runs").rglob(".claims"))
+    said = here(*arguments, "--name", "mine-1", "--jobs", "0")
+    assert said.code == 2 and "--jobs" in said.err
+
+
 def comparison_in_seeds(folder):
     return comparison_in(Path(folder))["tasks"][0]["seeds"]
 

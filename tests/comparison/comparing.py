@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 
+import torch
 from safetensors.torch import load_file
 from tiny import TINY
 
@@ -35,15 +36,21 @@ def recipe_of(output, compare=COMPARE, **changes):
     return recipe_from_mapping(data)
 
 
-def apply(output, compare=COMPARE, **changes):
+def apply(output, compare=COMPARE, jobs=1, **changes):
     """As prunekit apply does it; all runs of the comparison."""
     recipe = recipe_of(output, compare, **changes)
     runs = expand(recipe)
     with Run(recipe) as run:
         comparison.check(runs)
-        done = comparison.train(run, runs)
+        done = comparison.train(run, runs, jobs=jobs)
         comparison.write_comparison(done, run.report_folder)
     return done
+
+
+def same_weights(one, other):
+    one, other = weights(one), weights(other)
+    assert list(one) == list(other) and one
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
 
 
 def weights(folder):

@@ -13,7 +13,7 @@ from pathlib import Path
 import comparing
 import pytest
 import torch
-from comparing import COMPARE, apply, recipe_of, weights
+from comparing import COMPARE, apply, recipe_of, same_weights, weights
 
 from prunekit import comparison
 from prunekit.commands.compare import compare_sources
@@ -27,12 +27,6 @@ from prunekit.runs import Run
 from prunekit.runs import recipe_of as recipe_made
 from prunekit.stages import pipeline, run_recipe
 from prunekit.stages.metrics import MetricsLog
-
-
-def same_weights(one, other):
-    one, other = weights(one), weights(other)
-    assert list(one) == list(other) and one
-    assert [name for name in one if not torch.equal(one[name], other[name])] == []
 
 
 @pytest.fixture
