@@ -1,11 +1,13 @@
 # Two commands do all their own set-up on a fresh machine:
 #   make quickstart   install, compress a small model, print the result and where its report is
 #   make test         install, lint, check types, run the tests
-# Settings: PYTHON (the interpreter the environment is made with), VENV (where it is made).
+# Settings: PYTHON (the interpreter the environment is made with), VENV (where it is made), JOBS (processes
+# that quickstart trains with, side by side).
 
 PYTHON ?= python3
 VENV ?= .venv
 RECIPE ?= recipes/costeff.yaml
+JOBS ?= 2
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -13,10 +15,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .PHONY: quickstart test lint types unit benchmark install install-dev clean help
 
 help:
-	@sed -n '2,5s/^# \{0,1\}//p' Makefile
+	@sed -n '2,6s/^# \{0,1\}//p' Makefile
 
 quickstart: install
-	@$(BIN)/prunekit apply $(RECIPE)
+	@$(BIN)/prunekit apply $(RECIPE) --jobs $(JOBS)
 
 test: lint types unit
 

@@ -82,8 +82,8 @@ def train(
         return Work(own.folder, runs, others, own=own).finish()
     claims = Claims.of(own.folder)
     try:
+        work = Work(own.folder, runs, others, own=own, claims=claims)
         with Helpers(own.folder, runs, others, min(jobs, lacking) - 1) as helpers:
-            work = Work(own.folder, runs, others, own=own, claims=claims)
             return work.finish(meanwhile=helpers.check)
     finally:
         shutil.rmtree(claims.folder, ignore_errors=True)
