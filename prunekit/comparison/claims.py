@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import AbstractContextManager
+import shutil
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from ..files import locked
@@ -13,10 +14,11 @@ class Claims:
     """The runs of a comparison that are being trained now, by this process or another.
 
     Args:
-        folder: one for the comparison; made when the first lock is.
+        folder: one for the comparison, made when the first lock is; ``None`` where this process is the only
+            one, which has all it asks for.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self.folder = folder
 
     @classmethod
@@ -26,18 +28,24 @@ class Claims:
 
     def choosing(self) -> AbstractContextManager[bool]:
         """Only one process at a time looks for its next run, and takes it."""
-        return locked(self.folder / "choosing.lock")
+        return nullcontext(True) if self.folder is None else locked(self.folder / "choosing.lock")
 
     def hold(self, run: Path) -> AbstractContextManager[bool]:
         """Claim a run, by its folder; gives whether no other process had it."""
-        return locked(self._file(run), wait=False)
+        return nullcontext(True) if self.folder is None else locked(self._file(self.folder, run), wait=False)
 
     def taken(self, run: Path) -> bool:
         """Whether a run is claimed."""
-        if not self._file(run).exists():
+        if self.folder is None or not self._file(self.folder, run).exists():
             return False
         with self.hold(run) as free:
             return not free
 
-    def _file(self, run: Path) -> Path:
-        return self.folder / (hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:16] + ".lock")
+    def remove(self) -> None:
+        """Remove the locks, which nobody holds any more."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    @staticmethod
+    def _file(folder: Path, run: Path) -> Path:
+        return folder / (hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:16] + ".lock")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 
@@ -78,12 +77,12 @@ def train(
     """
     others = list(others)
     lacking = sum(not is_done(folder) for folder in folders_to_train(runs))
-    if min(jobs, lacking) <= 1:
-        return Work(own.folder, runs, others, own=own).finish()
     claims = Claims.of(own.folder)
     try:
+        if min(jobs, lacking) <= 1:
+            return Work(own.folder, runs, others, own=own).finish()
         work = Work(own.folder, runs, others, own=own, claims=claims)
         with Helpers(own.folder, runs, others, min(jobs, lacking) - 1) as helpers:
             return work.finish(meanwhile=helpers.check)
     finally:
-        shutil.rmtree(claims.folder, ignore_errors=True)
+        claims.remove()

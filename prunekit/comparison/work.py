@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from .. import console
 from ..errors import PrunekitError, RunError
@@ -46,7 +45,7 @@ class Work:
         runs: all that are compared, in the order in which much is shared.
         others: runs of other recipes, whose stages may be taken over too.
         own: that run, held by this process; ``None`` for a process that helps the one that holds it.
-        claims: where several processes are at it.
+        claims: where several processes are at it; default: this one is alone.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class Work:
         self._home = home
         self._runs = runs
         self._own = own
-        self._claims = claims
+        self._claims = claims or Claims(None)
         recipes = (recipe for run in [*runs, *others] for recipe in _recipes(run))
         self._pool = Pool([*recipes, *_of_earlier_comparisons(home, {run.folder for run in runs})])
         self._folders = folders_to_train(runs)
@@ -155,7 +154,7 @@ class Work:
         """Have the caller's run made with what its grid chose."""
         from accelerate import PartialState
 
-        with self._choosing():
+        with self._claims.choosing():
             own.keep(candidate.recipe, candidate.settings)
         PartialState().wait_for_everyone()
 
@@ -185,14 +184,12 @@ class Work:
         folder = Run(recipe).folder
         if folder == self._home and self._own is None:
             return Run(recipe) if is_done(folder) else None
-        with self._choosing():
-            if self._claims is not None:
-                if self._claims.taken(folder) or self._is_under_way(recipe):
-                    return None
-                left = self._left()
-                stack.enter_context(self._claims.hold(folder))
-            else:
-                left = self._left()
+        with self._claims.choosing():
+            # Another process has it, or is making the first stage that it lacks.
+            if any(map(self._claims.taken, [folder, *self._pool.makers_of_next(recipe)])):
+                return None
+            left = self._left()
+            stack.enter_context(self._claims.hold(folder))
             run = stack.enter_context(_opened(recipe, chosen)) if folder != self._home else self._own
             assert run is not None
             if run.finished:
@@ -208,18 +205,9 @@ class Work:
         PartialState().wait_for_everyone()
         return run
 
-    def _is_under_way(self, recipe: Recipe) -> bool:
-        """Whether another process is making the first stage that a run lacks."""
-        claims = self._claims
-        return claims is not None and any(map(claims.taken, self._pool.makers_of_next(recipe)))
-
-    def _choosing(self) -> Any:
-        return ExitStack() if self._claims is None else self._claims.choosing()
-
     def _left(self) -> int:
         """Runs and trials that are neither trained nor being trained."""
-        taken = self._claims.taken if self._claims is not None else lambda folder: False
-        return sum(not is_done(folder) and not taken(folder) for folder in self._folders)
+        return sum(not is_done(folder) and not self._claims.taken(folder) for folder in self._folders)
 
     # -- what teachers answered
 
