@@ -10,6 +10,7 @@ RECIPE ?= recipes/costeff.yaml
 JOBS ?= 2
 
 BIN := $(VENV)/bin
+# Byte code is made when a module is first imported: making all of it would take longer than the installing.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: quickstart test lint types unit benchmark install install-dev clean help
@@ -44,17 +45,17 @@ $(VENV)/.torch: constraints.txt
 	  "prunekit needs Python 3.10 to 3.13, and %s is %d.%d: choose another with PYTHON=..." % (sys.executable, *v))'
 	@test -x $(BIN)/python || { echo "making the environment $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing torch"
-	@$(PIP) install --constraint constraints.txt torch
+	@$(PIP) install --no-compile --constraint constraints.txt torch
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 	@echo "installing prunekit"
-	@$(PIP) install --constraint constraints.txt --editable .
+	@$(PIP) install --no-compile --constraint constraints.txt --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.torch pyproject.toml
 	@echo "installing prunekit and its development tools"
-	@$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@$(PIP) install --no-compile --constraint constraints.txt --editable '.[dev]'
 	@touch $@ $(VENV)/.installed
 
 clean:

@@ -6,9 +6,7 @@ PyTorch and transformers are imported inside the commands, so that ``--help`` an
 
 from __future__ import annotations
 
-import errno
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +15,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from . import __version__, console
-from .errors import PrunekitError
+from .errors import PrunekitError, disk_error
 
 INTERRUPTED = 130
 _BUG = 1
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
-# The tensor writers report the system's error in words alone.
-_OS_ERROR = re.compile(r"os error (\d+)")
 # click's class, or that of the click inside typer, which newer typers bring themselves.
 _UsageError: Any = typer.BadParameter.__bases__[0]
 
@@ -381,28 +376,12 @@ def _unexpected(error: Exception) -> int:
         import traceback
 
         traceback.print_exception(error)
-    full = _disk_error(error)
+    full = disk_error(error)
     if full is not None:
-        _complain(
-            full,
-            "make room or give a folder that can be written; then the same command continues",
-        )
-        return PrunekitError.exit_code
+        _complain(full.message, full.mend)
+        return full.exit_code
     _complain(
         f"{type(error).__name__}: {error}",
         "this is a bug in prunekit, or in a part that the recipe names; run again with -v for the traceback",
     )
     return _BUG
-
-
-def _disk_error(error: BaseException | None) -> str | None:
-    """What was wrong with the disk, if that is what ``error`` or its causes are about."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _DISK:
-            place = f"{error.filename}: " if error.filename else ""
-            return f"cannot write: {place}{error.strerror}"
-        told = _OS_ERROR.search(str(error))
-        if told and int(told[1]) in _DISK:
-            return f"cannot write: {os.strerror(int(told[1]))}"
-        error = error.__cause__ or error.__context__
-    return None

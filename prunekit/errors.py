@@ -5,6 +5,14 @@ The command line prints these without a traceback and ends with :attr:`PrunekitE
 
 from __future__ import annotations
 
+import errno
+import os
+import re
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
+# The tensor writers report the system's error in words alone.
+_OS_ERROR = re.compile(r"os error (\d+)")
+
 
 class PrunekitError(Exception):
     """Something the user can mend.
@@ -61,3 +69,21 @@ class TrainingError(PrunekitError):
 
 class RunError(PrunekitError):
     """A run folder that cannot be used as asked."""
+
+
+def disk_error(error: BaseException | None) -> RunError | None:
+    """What was wrong with the disk, if that is what an unexpected error or its causes are about."""
+    while error is not None:
+        told = _OS_ERROR.search(str(error))
+        words = None
+        if isinstance(error, OSError) and error.errno in _DISK:
+            words = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        elif told and int(told[1]) in _DISK:
+            words = os.strerror(int(told[1]))
+        if words is not None:
+            return RunError(
+                f"cannot write: {words}",
+                "make room or give a folder that can be written; then the same command continues",
+            )
+        error = error.__cause__ or error.__context__
+    return None

@@ -137,6 +137,11 @@ class Run:
         """What ``run.json`` holds."""
         return dict(json.loads((self.folder / "run.json").read_text(encoding="utf-8")))
 
+    def describe(self) -> None:
+        """Write anew what made the run, while nothing of it is made yet: the threads may have changed."""
+        if is_main_process() and not self.resumed:
+            write_json(self.folder / "run.json", self._description())
+
     def keep(self, recipe: Recipe, settings: Mapping[str, Any]) -> bool:
         """Have the run made with what a grid chose. What was made with other settings is moved aside.
 

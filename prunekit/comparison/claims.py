@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from ..files import locked
@@ -26,6 +26,11 @@ class Claims:
         """Those of the comparison that a run in this folder asks for."""
         return cls(home / "compare" / ".claims")
 
+    @property
+    def alone(self) -> bool:
+        """Whether there is no other process."""
+        return self.folder is None
+
     def choosing(self) -> AbstractContextManager[bool]:
         """Only one process at a time looks for its next run, and takes it."""
         return nullcontext(True) if self.folder is None else locked(self.folder / "choosing.lock")
@@ -45,6 +50,8 @@ class Claims:
         """Remove the locks, which nobody holds any more."""
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
+            with suppress(OSError):  # not there, or not empty
+                self.folder.parent.rmdir()
 
     @staticmethod
     def _file(folder: Path, run: Path) -> Path:

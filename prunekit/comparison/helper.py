@@ -1,7 +1,7 @@
 """A process that trains runs of a comparison beside another; :class:`~.helpers.Helpers` starts it.
 
-Its standard input is one line of what it is to do, and then open as long as it is wanted; its standard output
-is JSON lines of what it logs, and the error that ended it.
+Its standard input is open as long as it is wanted; its standard output is JSON lines of what it logs, and the
+error that ended it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import logging
 import os
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import IO, Any
 
 from .. import console
-from ..errors import PrunekitError
+from ..errors import PrunekitError, disk_error
 
-_INTERRUPTED = 130
+_NOT_WANTED = 130
 
 
 class _Speaking(logging.Handler):
@@ -37,37 +38,45 @@ def _say(level: int, message: str, error: dict[str, Any] | None = None) -> None:
 def _end_with(stream: IO[str]) -> None:
     """End as soon as the other process closes the stream, or ends. A run that is killed can be continued."""
     stream.read()
-    os._exit(_INTERRUPTED)
+    os._exit(_NOT_WANTED)
 
 
-def main() -> int:
-    """Help until nothing is left to be done, or help is no longer wanted; the exit code."""
-    request = json.loads(sys.stdin.readline())
+def main(request: str) -> int:
+    """Help until nothing is left to be done, or help is no longer wanted.
+
+    Args:
+        request: the file that says with what.
+
+    Returns:
+        The exit code: 0, or that of an error, which was told.
+    """
     threading.Thread(target=_end_with, args=(sys.stdin,), daemon=True).start()
-    sys.path.extend(folder for folder in request["path"] if folder not in sys.path)
-    sys.argv = request["arguments"]
-    console.setup(console.Verbosity(request["verbosity"]), _Speaking())
-    console.quiet_libraries()
+    asked = json.loads(Path(request).read_text(encoding="utf-8"))
+    sys.argv = asked["arguments"]
+    console.setup(console.Verbosity(asked["verbosity"]), _Speaking())
     try:
-        _help(request)
-    except PrunekitError as error:
-        told = {"kind": type(error).__name__, "message": error.message, "mend": error.mend}
-        _say(logging.ERROR, error.message, told)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return _INTERRUPTED
+        _help(asked)
+    except Exception as error:
+        _say(logging.DEBUG, traceback.format_exc())
+        mendable = error if isinstance(error, PrunekitError) else disk_error(error)
+        if mendable is None:
+            told = {"kind": None, "message": f"{type(error).__name__}: {error}", "mend": None}
+        else:
+            told = {"kind": type(mendable).__name__, "message": mendable.message, "mend": mendable.mend}
+        _say(logging.ERROR, str(told["message"]), told)
+        return 1
     return 0
 
 
-def _help(request: dict[str, Any]) -> None:
+def _help(asked: dict[str, Any]) -> None:
+    import torch
+
     from .claims import Claims
     from .helpers import compared_run
     from .work import Work
 
-    home = Path(request["home"])
-    runs, others = ([compared_run(run) for run in request[key]] for key in ("runs", "others"))
+    console.quiet_libraries()
+    torch.set_num_threads(asked["threads"])
+    home = Path(asked["home"])
+    runs, others = ([compared_run(run) for run in asked[key]] for key in ("runs", "others"))
     Work(home, runs, others, claims=Claims.of(home)).finish()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

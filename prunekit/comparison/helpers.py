@@ -13,15 +13,30 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from .. import console, errors
 from ..errors import PrunekitError, RunError
-from ..recipes import Candidate, ComparedRun, recipe_from_mapping
+from ..files import write_json
+from ..recipes import Candidate, ComparedRun
+from ..recipes.portable import from_plain, to_plain
+from .claims import Claims
 
 logger = logging.getLogger(__name__)
-# What a launcher tells the processes it starts: a helper belongs to no launch.
-_LAUNCH = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+# An interrupt is for the process that started it, which lets it end. The path is that process's own, so that
+# all that it can import can be imported here.
+_START = """\
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+request, *sys.path = sys.argv[1:]
+from prunekit.comparison.helper import main
+sys.exit(main(request))
+"""
+# What a launcher tells the processes it starts, and what makes a pipe look like a terminal.
+_NOT_FOR_HELPERS = (
+    "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
+    "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE",
+)  # fmt: skip
 _SECONDS_TO_END = 10.0
 
 
@@ -51,16 +66,9 @@ class Helpers:
                 "--jobs is for a single process, and this is one of a distributed launch",
                 "leave out --jobs, or accelerate launch",
             )
-        self._request = json.dumps(
-            {
-                "home": str(home),
-                "runs": [_plain(run) for run in runs],
-                "others": [_plain(run) for run in others],
-                "verbosity": int(console.verbosity()),
-                "path": sys.path,
-                "arguments": sys.argv,
-            }
-        )
+        self._home = home
+        self._runs = runs
+        self._others = others
         self._count = count
         self._processes: list[subprocess.Popen[str]] = []
         self._listeners: dict[int, threading.Thread] = {}
@@ -73,10 +81,12 @@ class Helpers:
         self._threads = torch.get_num_threads()
         each = max(1, self._threads // (self._count + 1))
         torch.set_num_threads(each)
-        logger.info("%d processes train side by side, %s", self._count + 1, _threads(each))
+        words = "one thread" if each == 1 else f"{each} threads"
+        logger.info("%d processes train side by side, %s each", self._count + 1, words)
         try:
+            request = self._write_request(each)
             for number in range(1, self._count + 1):
-                self._start({**_environment(number), "OMP_NUM_THREADS": str(each)})
+                self._start(request, {**_environment(number), "OMP_NUM_THREADS": str(each)})
         except BaseException:
             self._end()
             raise
@@ -92,15 +102,32 @@ class Helpers:
 
         Raises:
             PrunekitError: as the helper raised it, or telling how it ended.
+            RuntimeError: it was ended by a bug.
         """
         for process in self._processes:
             code = process.poll()
             if code:
                 raise self._error(process.pid, code)
 
-    def _start(self, environment: dict[str, str]) -> None:
+    def _write_request(self, threads: int) -> Path:
+        folder = Claims.of(self._home).folder
+        assert folder is not None
+        return write_json(
+            folder / "request.json",
+            {
+                "home": str(self._home),
+                "runs": [_plain(run) for run in self._runs],
+                "others": [_plain(run) for run in self._others],
+                "threads": threads,
+                "verbosity": int(console.verbosity()),
+                "arguments": sys.argv,
+            },
+        )
+
+    def _start(self, request: Path, environment: dict[str, str]) -> None:
+        # Nothing is written to its standard input: it closes when this process ends, and ends that one.
         process = subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}.helper"],
+            [sys.executable, "-c", _START, str(request), *sys.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -109,39 +136,41 @@ class Helpers:
             errors="replace",
         )
         self._processes.append(process)
-        assert process.stdin is not None and process.stdout is not None
-        listener = threading.Thread(target=self._listen, args=(process.pid, process.stdout), daemon=True)
+        listener = threading.Thread(target=self._listen, args=(process,), daemon=True)
         self._listeners[process.pid] = listener
         listener.start()
-        # What comes after the first line is nothing until this process ends, however: then a helper does too.
-        process.stdin.write(self._request + "\n")
-        process.stdin.flush()
 
-    def _listen(self, pid: int, stream: IO[str]) -> None:
+    def _listen(self, process: subprocess.Popen[str]) -> None:
         """Log what a helper logs; what else is printed there goes to standard error."""
-        for line in stream:
+        assert process.stdout is not None
+        for line in process.stdout:
             try:
                 said = json.loads(line)
-                level, message, error = said["level"], said["message"], said["error"]
+                level, message, error = int(said["level"]), said["message"], said["error"]
             except (ValueError, TypeError, KeyError):
-                console.err().print(line.rstrip("\n"), markup=False, soft_wrap=True)
+                with suppress(OSError):  # nobody reads it any more
+                    console.err().print(line.rstrip("\n"), markup=False, soft_wrap=True)
                 continue
             if error is not None:
-                self._errors[pid] = error
+                # It is raised once this process has finished what it is at.
+                self._errors[process.pid] = error
+                logger.warning("a process that trains beside this one stopped: %s", message)
             else:
                 logger.log(level, "%s", message)
 
-    def _error(self, pid: int, code: int) -> PrunekitError:
+    def _error(self, pid: int, code: int) -> Exception:
         self._listeners[pid].join()
         told = self._errors.get(pid)
-        if told is not None:
-            kind = getattr(errors, told["kind"], RunError)
-            return kind(told["message"], told["mend"])  # type: ignore[no-any-return]
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return RunError(
-            f"a process that trained beside this one {how}",
-            "what was done stays, and the same command continues; with fewer --jobs less memory is needed",
-        )
+        if told is None:
+            how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            return RunError(
+                f"a process that trained beside this one {how}",
+                "what was done stays and the same command continues; with fewer --jobs it takes less memory",
+            )
+        if told["kind"] is None:
+            return RuntimeError(f"in a process that trained beside this one, {told['message']}")
+        kind: type[PrunekitError] = getattr(errors, told["kind"], RunError)
+        return kind(told["message"], told["mend"])
 
     def _end(self) -> None:
         import torch
@@ -149,8 +178,7 @@ class Helpers:
         torch.set_num_threads(self._threads)
         for process in self._processes:
             assert process.stdin is not None
-            with suppress(OSError):  # it has ended
-                process.stdin.close()
+            process.stdin.close()
         for process in self._processes:
             try:
                 process.wait(_SECONDS_TO_END)
@@ -159,15 +187,11 @@ class Helpers:
                 process.wait()
 
 
-def _threads(count: int) -> str:
-    return "one thread each" if count == 1 else f"{count} threads each"
-
-
 def _environment(number: int) -> dict[str, str]:
     """Of a helper: the accelerators are dealt out, the first to the process that asks for help."""
     import torch
 
-    environment = {key: value for key, value in os.environ.items() if key not in _LAUNCH}
+    environment = {key: value for key, value in os.environ.items() if key not in _NOT_FOR_HELPERS}
     count = torch.cuda.device_count()
     if count > 1:
         visible = environment.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
@@ -179,8 +203,8 @@ def _plain(run: ComparedRun) -> dict[str, Any]:
     candidates = [
         {
             "settings": candidate.settings,
-            "recipe": candidate.recipe.resolved(),
-            "trial": None if candidate.trial is None else candidate.trial.resolved(),
+            "recipe": to_plain(candidate.recipe),
+            "trial": None if candidate.trial is None else to_plain(candidate.trial),
         }
         for candidate in run.candidates
     ]
@@ -192,8 +216,8 @@ def compared_run(data: dict[str, Any]) -> ComparedRun:
     candidates = [
         Candidate(
             one["settings"],
-            recipe_from_mapping(one["recipe"]),
-            None if one["trial"] is None else recipe_from_mapping(one["trial"]),
+            from_plain(one["recipe"]),
+            None if one["trial"] is None else from_plain(one["trial"]),
         )
         for one in data["candidates"]
     ]

@@ -83,6 +83,7 @@ def train(
             return Work(own.folder, runs, others, own=own).finish()
         work = Work(own.folder, runs, others, own=own, claims=claims)
         with Helpers(own.folder, runs, others, min(jobs, lacking) - 1) as helpers:
+            own.describe()
             return work.finish(meanwhile=helpers.check)
     finally:
         claims.remove()

@@ -64,9 +64,7 @@ class Pool:
             folder = run.stage_folder(number, key)
             if is_done(folder):
                 continue
-            makers = self._makers.get(digest, [])
-            others = (made for made in makers if made != folder and _can_be_taken(made))
-            source = next((made for made in others if _was_made(made, digest, number)), None)
+            source = self._source(folder, digest, number)
             if source is None:
                 break
             _copy_metrics(source.parents[1], run.folder, key)
@@ -76,15 +74,20 @@ class Pool:
         return taken
 
     def makers_of_next(self, recipe: Recipe) -> list[Path]:
-        """Folders of the runs that may be at the first stage that a run lacks and cannot take over."""
-        own = Run(recipe)
+        """Folders of the other runs that may be at the first stage that a run lacks and cannot take over."""
         for number, (key, digest) in enumerate(zip(recipe.stages, prefix_digests(recipe), strict=True), 1):
-            folders = self._makers.get(digest, [])
-            if is_done(own.stage_folder(number, key)) or any(map(_can_be_taken, folders)):
-                continue
-            runs = [folder.parents[1] for folder in folders]
-            return [run for run in runs if run != own.folder and (run / "recipe.yaml").is_file()]
+            own = Run(recipe).stage_folder(number, key)
+            there = is_done(own) and _was_made(own, digest, number)
+            if not there and self._source(own, digest, number) is None:
+                return [made.parents[1] for made in self._makers.get(digest, []) if made != own]
         return []
+
+    def _source(self, folder: Path, digest: str, number: int) -> Path | None:
+        """Another folder that holds what a stage of a run makes."""
+        for made in self._makers.get(digest, []):
+            if made != folder and _can_be_taken(made) and _was_made(made, digest, number):
+                return made
+        return None
 
 
 def _can_be_taken(stage: Path) -> bool:

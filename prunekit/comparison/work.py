@@ -69,7 +69,9 @@ class Work:
         self._scores: dict[Path, float] = {}
         # Whether the caller's run was given what its grid chose.
         self._kept = False
-        left = self._left()
+        # Folders of teachers' answers, until no run needs them any more.
+        self._caches = {self._cache(run.candidates[0].recipe) for run in runs}
+        left = sum(not is_done(folder) for folder in self._folders)
         self._silent = not left
         total = len(self._folders)
         if own is not None and total > 1 and left:
@@ -94,8 +96,8 @@ class Work:
                     if run.folder not in made:
                         finished = self._make(run)
                         made.update({} if finished is None else {run.folder: finished})
-                if self._own is not None and all(run.folder in made for run in group):
-                    self._forget(group[0].candidates[0].recipe)
+                if self._own is not None:
+                    self._forget([run for run in self._runs if run.folder not in made])
             if len(made) == len(self._runs):
                 return [made[run.folder] for run in self._runs]
             if len(made) == before:
@@ -139,7 +141,7 @@ class Work:
         folder = Run(candidate.trial).folder
         if folder not in self._scores:
             place = f"{run.place}, setting {number + 1} of {len(run.candidates)}"
-            if not self._apply(candidate.trial, place):
+            if not self._apply(candidate.trial, place, trial=True):
                 return False
             self._scores[folder] = validation_score(candidate.trial, folder)
             words = setting_words(candidate.settings)
@@ -160,13 +162,14 @@ class Work:
 
     # -- one run
 
-    def _apply(self, recipe: Recipe, place: str, chosen: Iterable[str] = ()) -> bool:
+    def _apply(self, recipe: Recipe, place: str, chosen: Iterable[str] = (), trial: bool = False) -> bool:
         """Apply a recipe in its folder, or see that it was applied there; whether it is now.
 
         Args:
             recipe: for the caller's own run, or another.
             place: which one, in words.
             chosen: keys that a grid has chosen the values of.
+            trial: score it too, while no other process can.
         """
         with ExitStack() as stack:
             run = self._begin(recipe, place, chosen, stack)
@@ -175,6 +178,8 @@ class Work:
             if not run.finished:
                 with located(recipe):
                     run_recipe(recipe, run, self._cache(recipe))
+            if trial:
+                validation_score(recipe, run.folder)
             return True
 
     def _begin(self, recipe: Recipe, place: str, chosen: Iterable[str], stack: ExitStack) -> Run | None:
@@ -185,11 +190,11 @@ class Work:
         if folder == self._home and self._own is None:
             return Run(recipe) if is_done(folder) else None
         with self._claims.choosing():
-            # Another process has it, or is making the first stage that it lacks.
-            if any(map(self._claims.taken, [folder, *self._pool.makers_of_next(recipe)])):
+            if self._has_to_wait(recipe, folder):
                 return None
             left = self._left()
-            stack.enter_context(self._claims.hold(folder))
+            if not stack.enter_context(self._claims.hold(folder)):
+                return None
             run = stack.enter_context(_opened(recipe, chosen)) if folder != self._home else self._own
             assert run is not None
             if run.finished:
@@ -205,21 +210,28 @@ class Work:
         PartialState().wait_for_everyone()
         return run
 
+    def _has_to_wait(self, recipe: Recipe, folder: Path) -> bool:
+        """Whether another process has the run, or is making the first stage that it lacks."""
+        if self._claims.alone:
+            return False
+        return any(map(self._claims.taken, [folder, *self._pool.makers_of_next(recipe)]))
+
     def _left(self) -> int:
         """Runs and trials that are neither trained nor being trained."""
         return sum(not is_done(folder) and not self._claims.taken(folder) for folder in self._folders)
 
     # -- what teachers answered
 
-    def _forget(self, recipe: Recipe) -> None:
-        """Remove what teachers answered, for all runs of a recipe's task and seed."""
+    def _forget(self, left: Sequence[ComparedRun]) -> None:
+        """Remove what teachers answered that none of the runs that are left will ask for."""
         from ..distill import forget_answers
 
-        if console.is_main_process():
-            folder = self._cache(recipe)
+        needed = {self._cache(run.candidates[0].recipe) for run in left}
+        for folder in self._caches - needed if console.is_main_process() else ():
             forget_answers(folder)
             with suppress(OSError):  # not there, or not empty
                 folder.parent.rmdir()
+        self._caches &= needed
 
     def _cache(self, recipe: Recipe) -> Path:
         return self._home / "cache" / f"{recipe.data.task}-{recipe.seed}"

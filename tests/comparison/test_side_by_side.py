@@ -20,9 +20,11 @@ from prunekit import comparison
 from prunekit.comparison import helpers, prefix_digests, work
 from prunekit.comparison.claims import Claims
 from prunekit.comparison.helpers import Helpers
+from prunekit.comparison.sharing import Pool
 from prunekit.comparison.work import Work
-from prunekit.errors import RunError
-from prunekit.recipes import expand
+from prunekit.errors import RunError, TrainingError, disk_error
+from prunekit.recipes import expand, load_recipe
+from prunekit.recipes.portable import from_plain, to_plain
 from prunekit.reports import read_report
 from prunekit.runs import Run, is_done, mark_done
 from prunekit.stages import pipeline, run_recipe
@@ -157,6 +159,47 @@ def test_every_stage_is_trained_once_whoever_comes_first(tmp_path, monkeypatch, 
     assert any(a[1] < b[1] < a[2] for a in stages for b in stages)
 
 
+def test_answers_stay_as_long_as_a_run_may_ask_for_them(tmp_path, monkeypatch):
+    """Two tasks of the comparison are on one set of examples, and share what the teacher says of them."""
+    seen = []
+
+    def run(recipe, run, cache):
+        seen.append((run.folder.name, cache.name, cache.is_dir()))
+        cache.mkdir(parents=True, exist_ok=True)
+        run.finish()
+
+    monkeypatch.setattr(work, "run_recipe", run)
+    tasks = {"short": {"data": {"test_size": 20}}, "long": {"data": {"test_size": 30}}}
+    recipe = recipe_of(tmp_path, {"tasks": tasks, "seeds": [7, 8]})
+    with Run(recipe) as own:
+        Work(own.folder, expand(recipe), own=own).finish()
+    assert seen == [
+        ("subject", "reviews-7", False),
+        ("own-8", "reviews-8", False),
+        ("own-long", "reviews-7", True),
+        ("own-long-8", "reviews-8", True),
+    ]
+    assert not (tmp_path / "subject" / "cache").exists()
+
+
+def test_a_stage_made_with_another_setting_of_a_grid_is_not_taken_for_this_one(tmp_path):
+    """The run could come to be made with either rate, and was made with the first."""
+    recipe = recipe_of(tmp_path, {"grid": {"assistant.learning_rate": [1e-3, 2e-3]}})
+    (run,) = expand(recipe)
+    first, second = (candidate.recipe for candidate in run.candidates)
+    with Run(recipe) as own:
+        own.keep(first, {"assistant.learning_rate": 1e-3})
+        for number, key in ((1, "finetune"), (2, "assistant")):
+            folder = own.stage_folder(number, key)
+            (folder / "model").mkdir(parents=True)
+            mark_done(folder, models={"model": f"stages/{folder.name}/model"})
+    trials = [candidate.trial for candidate in run.candidates]
+    pool = Pool([first, second, *trials])
+    # All of the first's trial is there; the second's may be made by the run itself, and is not yet.
+    assert pool.makers_of_next(trials[0]) == []
+    assert pool.makers_of_next(trials[1]) == [tmp_path / "subject"]
+
+
 def test_a_claim_ends_with_the_process_that_has_it(tmp_path):
     claims, run = Claims(tmp_path / "claims"), tmp_path / "run"
     assert not claims.taken(run) and not (tmp_path / "claims").exists()
@@ -181,6 +224,15 @@ def test_a_claim_ends_with_the_process_that_has_it(tmp_path):
         assert mine and claims.taken(run)
 
 
+def test_claims_leave_nothing_behind(tmp_path):
+    """A run that holds nothing but its recipe may still be given another."""
+    claims = Claims.of(tmp_path)
+    with claims.choosing(), claims.hold(tmp_path):
+        pass
+    claims.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
 # -- what goes wrong
 
 
@@ -196,6 +248,44 @@ def test_a_helpers_error_is_that_of_the_comparison(tmp_path, only_its_own):
     assert "temperature: 3.0 there, 2.0 now" in caught.value.message
     assert "another name in compare.systems" in caught.value.mend
     assert not is_done(made.folder)
+
+
+def test_a_recipe_that_was_sent_knows_the_places_of_its_keys(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(recipe_of(tmp_path, {"systems": {"hot": {"assistant": {"temperature": 4}}}}).to_yaml())
+    recipe = load_recipe(file, ["data.train_size=60"])
+    sent = from_plain(json.loads(json.dumps(to_plain(recipe))))
+    assert sent.resolved() == recipe.resolved()
+    for key in (("data", "train_size"), ("assistant", "epochs"), ("assistant", "nothing")):
+        assert sent.location(*key) == recipe.location(*key)
+        assert sent.is_set(*key) == recipe.is_set(*key)
+    line = 1 + file.read_text().splitlines().index("assistant:")
+    assert sent.location("assistant") == f"{file}:{line}:1: assistant"
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "words"),
+    [
+        ("TrainingError('the loss is not a number', 'learn slower')", TrainingError, "^the loss is not a n"),
+        ("OSError(28, 'No space left on device')", RunError, "cannot write: No space left on device"),
+        ("ZeroDivisionError('nothing')", RuntimeError, "ZeroDivisionError: nothing"),
+    ],
+)
+def test_whatever_ends_a_helper_is_told(tmp_path, monkeypatch, caplog, error, raised, words):
+    """A part of the user's own, found where this process finds it, fails in the helper."""
+    (tmp_path / "failing.py").write_text(
+        "from prunekit.errors import TrainingError\nfrom prunekit.comparison import work\n"
+        f"class Fails:\n    def __init__(self, *_, **__): raise {error}\nwork.Work = Fails\n"
+    )
+    monkeypatch.setattr(helpers, "_START", helpers._START.replace("\nsys.exit", "\nimport failing\nsys.exit"))
+    monkeypatch.syspath_prepend(tmp_path)
+    started = Helpers(tmp_path / "subject", expand(recipe_of(tmp_path)), [], 1)
+    with started, pytest.raises(raised, match=words) as caught:
+        for _ in range(2000):
+            started.check()
+            time.sleep(0.05)
+    assert getattr(caught.value, "mend", "learn slower") in ("learn slower", disk_error(OSError(28, "")).mend)
+    assert any("stopped: " in message for message in caplog.messages)  # at once, and not at the end alone
 
 
 def test_a_helper_that_is_killed_is_told_of(tmp_path):
@@ -257,10 +347,12 @@ def test_accelerators_are_dealt_out(monkeypatch, count, visible, dealt):
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a pipe is no terminal
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     environments = [helpers._environment(number) for number in (1, 2, 3)]
     assert [one.get("CUDA_VISIBLE_DEVICES") for one in environments] == dealt
-    assert not any("RANK" in one for one in environments) and environments[0]["PATH"] == os.environ["PATH"]
+    assert not any({"RANK", "FORCE_COLOR"} & one.keys() for one in environments)
+    assert environments[0]["PATH"] == os.environ["PATH"]
 
 
 def test_one_job_and_a_finished_comparison_start_no_helper(whole, monkeypatch):
