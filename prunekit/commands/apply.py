@@ -38,7 +38,7 @@ def apply_recipe(
         else:
             # Whatever can be found wrong without computing is found first, of all that is compared.
             comparison.check(runs)
-        done = comparison.train(run, runs, jobs=jobs)
+        done = comparison.train([(run, runs)], jobs)[0]
         if len(done) > 1:
             comparison.write_comparison(done, run.report_folder)
     if console.is_main_process():

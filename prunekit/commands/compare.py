@@ -41,12 +41,9 @@ def compare_sources(arguments: Sequence[str], *, output: Path | None, jobs: int 
     for runs in groups:
         comparison.check(runs)
     comparison.check_systems(groups)
-    finished = []
     with ExitStack() as stack:
         held = [stack.enter_context(Run(recipe)) for recipe in recipes]
-        every = [run for runs in groups for run in runs]
-        for run, runs in zip(held, groups, strict=True):
-            finished.append(comparison.train(run, runs, every, jobs))
+        finished = comparison.train(list(zip(held, groups, strict=True)), jobs)
         folder = output or (held[0].report_folder if len(held) == 1 else DEFAULT_FOLDER)
         comparison.write_comparison(comparison.same_systems(finished), folder)
     if console.is_main_process():

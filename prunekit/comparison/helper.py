@@ -73,10 +73,9 @@ def _help(asked: dict[str, Any]) -> None:
 
     from .claims import Claims
     from .helpers import compared_run
-    from .work import Work
+    from .worker import Worker
 
     console.quiet_libraries()
     torch.set_num_threads(asked["threads"])
-    home = Path(asked["home"])
-    runs, others = ([compared_run(run) for run in asked[key]] for key in ("runs", "others"))
-    Work(home, runs, others, claims=Claims.of(home)).finish()
+    runs = {Path(home): list(map(compared_run, runs)) for home, runs in asked["runs"].items()}
+    Worker(runs, claims=Claims(Path(asked["claims"]))).finish()

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -47,18 +47,15 @@ class Helpers:
     there are several.
 
     Args:
-        home: folder of the run whose recipe asks for the comparison.
-        runs: all that are compared.
-        others: runs of other recipes, whose stages may be taken over too.
+        asked: all that are compared, by the folder of the run whose recipe asks for it.
+        claims: of all processes.
         count: of helpers.
 
     Raises:
         RunError: this process is one of a distributed launch.
     """
 
-    def __init__(
-        self, home: Path, runs: Sequence[ComparedRun], others: Iterable[ComparedRun], count: int
-    ) -> None:
+    def __init__(self, asked: Mapping[Path, Sequence[ComparedRun]], claims: Claims, count: int) -> None:
         from accelerate import PartialState
 
         if PartialState().num_processes > 1:
@@ -66,9 +63,8 @@ class Helpers:
                 "--jobs is for a single process, and this is one of a distributed launch",
                 "leave out --jobs, or accelerate launch",
             )
-        self._home = home
-        self._runs = runs
-        self._others = others
+        self._asked = asked
+        self._claims = claims
         self._count = count
         self._processes: list[subprocess.Popen[str]] = []
         self._listeners: dict[int, threading.Thread] = {}
@@ -110,14 +106,13 @@ class Helpers:
                 raise self._error(process.pid, code)
 
     def _write_request(self, threads: int) -> Path:
-        folder = Claims.of(self._home).folder
+        folder = self._claims.folder
         assert folder is not None
         return write_json(
             folder / "request.json",
             {
-                "home": str(self._home),
-                "runs": [_plain(run) for run in self._runs],
-                "others": [_plain(run) for run in self._others],
+                "runs": {str(home): [_plain(run) for run in runs] for home, runs in self._asked.items()},
+                "claims": str(folder),
                 "threads": threads,
                 "verbosity": int(console.verbosity()),
                 "arguments": sys.argv,

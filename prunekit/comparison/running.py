@@ -12,7 +12,7 @@ from .claims import Claims
 from .collecting import Finished
 from .helpers import Helpers
 from .planned import epochs_of, warn_of_unequal_effort
-from .work import Work, folders_to_train
+from .worker import Worker, folders_to_train
 
 
 def finished(runs: Iterable[ComparedRun]) -> bool:
@@ -57,33 +57,37 @@ def check(runs: Sequence[ComparedRun]) -> None:
             load_task(recipe.data, recipe.seed)
 
 
-def train(
-    own: Run, runs: Sequence[ComparedRun], others: Iterable[ComparedRun] = (), jobs: int = 1
-) -> list[Finished]:
-    """Train what is not trained yet.
+def train(asked: Sequence[tuple[Run, Sequence[ComparedRun]]], jobs: int = 1) -> list[list[Finished]]:
+    """Train what is not trained yet of one comparison, or several whose stages may be taken over.
 
-    What a teacher answered is kept for the other runs of the same task and seed.
+    What a teacher answered is kept for the other runs of the same comparison, task and seed.
 
     Args:
-        own: the run of the recipe that asks for the comparison, held by the caller.
-        runs: as :func:`~prunekit.recipes.expand` gives them.
-        others: runs of other recipes, whose stages may be taken over too.
+        asked: the run of a recipe that asks for a comparison, held by the caller, and all that is compared,
+            as :func:`~prunekit.recipes.expand` gives it.
         jobs: processes that train side by side, this one among them: each a run of its own, with its share of
             the processor's threads.
+
+    Returns:
+        The runs of every comparison.
 
     Raises:
         PrunekitError: of a stage, or a run that is there and was made with other settings. What was done
             before it stays. Also where ``jobs`` and a distributed launch are asked for at once.
     """
-    others = list(others)
-    lacking = sum(not is_done(folder) for folder in folders_to_train(runs))
-    claims = Claims.of(own.folder)
+    held = [own for own, _ in asked]
+    every = {own.folder: runs for own, runs in asked}
+    lacking = sum(not is_done(folder) for runs in every.values() for folder in folders_to_train(runs))
+    claims = Claims.of(held[0].folder)
     try:
         if min(jobs, lacking) <= 1:
-            return Work(own.folder, runs, others, own=own).finish()
-        work = Work(own.folder, runs, others, own=own, claims=claims)
-        with Helpers(own.folder, runs, others, min(jobs, lacking) - 1) as helpers:
-            own.describe()
-            return work.finish(meanwhile=helpers.check)
+            made = Worker(every, held=held).finish()
+        else:
+            worker = Worker(every, held=held, claims=claims)
+            with Helpers(every, claims, min(jobs, lacking) - 1) as helpers:
+                for own in held:
+                    own.describe()
+                made = worker.finish(meanwhile=helpers.check)
     finally:
         claims.remove()
+    return [[made[run.folder] for run in runs] for _, runs in asked]

@@ -42,7 +42,7 @@ def apply(output, compare=COMPARE, jobs=1, **changes):
     runs = expand(recipe)
     with Run(recipe) as run:
         comparison.check(runs)
-        done = comparison.train(run, runs, jobs=jobs)
+        done = comparison.train([(run, runs)], jobs)[0]
         comparison.write_comparison(done, run.report_folder)
     return done
 

@@ -17,11 +17,11 @@ import torch
 from comparing import COMPARE, apply, recipe_of, same_weights
 
 from prunekit import comparison
-from prunekit.comparison import helpers, prefix_digests, work
+from prunekit.comparison import helpers, prefix_digests, worker
 from prunekit.comparison.claims import Claims
 from prunekit.comparison.helpers import Helpers
 from prunekit.comparison.sharing import Pool
-from prunekit.comparison.work import Work
+from prunekit.comparison.worker import Worker
 from prunekit.errors import RunError, TrainingError, disk_error
 from prunekit.recipes import expand, load_recipe
 from prunekit.recipes.portable import from_plain, to_plain
@@ -35,14 +35,14 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def only_its_own(monkeypatch):
     """This process trains the run that asks for the comparison, and leaves all others to its helpers."""
-    begin = Work._begin
+    begin = Worker._begin
 
     def leave_others(self, recipe, place, chosen, stack):
         folder = Run(recipe).folder
-        mine = self._own is not None and folder == self._own.folder
+        mine = folder in self._held
         return begin(self, recipe, place, chosen, stack) if mine or is_done(folder) else None
 
-    monkeypatch.setattr(Work, "_begin", leave_others)
+    monkeypatch.setattr(Worker, "_begin", leave_others)
 
 
 def children():
@@ -123,28 +123,32 @@ def test_every_stage_is_trained_once_whoever_comes_first(tmp_path, monkeypatch, 
         tmp_path / "runs",
         {"seeds": [7, 8], "systems": systems, "grid": {"assistant.learning_rate": [1e-3, 2e-3]}},
     )
-    runs = expand(recipe)
-    monkeypatch.setattr(work, "_WAIT", 0.002)
+    # A second source, which begins as the first one does.
+    beside = recipe_of(tmp_path / "runs", None, name="beside", evaluate={"thresholds": [0.3]})
+    asked = {Run(one).folder: expand(one) for one in (recipe, beside)}
+    runs = [run for runs in asked.values() for run in runs]
+    monkeypatch.setattr(worker, "_WAIT", 0.002)
     # The middle one of three is the best, whoever looks.
     score = {1e-6: 0.1, 1e-3: 0.9, 3e-2: 0.5, 2e-3: 0.95}
     monkeypatch.setattr(
-        work,
+        worker,
         "validation_score",
         lambda trial, folder: score[trial.config(trial.stages[-1]).learning_rate],
     )
     claims = Claims.of(Run(recipe).folder)
 
     def help_out(number):
-        work.run_recipe = pretend(log, f"{seed} {number}")
-        Work(Run(recipe).folder, runs, claims=claims).finish()
+        worker.run_recipe = pretend(log, f"{seed} {number}")
+        Worker(asked, claims=claims).finish()
 
     context = multiprocessing.get_context("fork")
-    with Run(recipe) as own:
+    with Run(recipe) as own, Run(beside) as other:
         others = [context.Process(target=help_out, args=(number,)) for number in (1, 2, 3)]
         for process in others:
             process.start()
-        monkeypatch.setattr(work, "run_recipe", pretend(log, f"{seed} 0"))
-        done = Work(own.folder, runs, own=own, claims=claims).finish()
+        monkeypatch.setattr(worker, "run_recipe", pretend(log, f"{seed} 0"))
+        made = Worker(asked, held=[own, other], claims=claims).finish()
+        done = [made[run.folder] for run in runs]
         for process in others:
             process.join(60)
     assert [process.exitcode for process in others] == [0, 0, 0]
@@ -152,9 +156,8 @@ def test_every_stage_is_trained_once_whoever_comes_first(tmp_path, monkeypatch, 
     trials = [c.trial for run in runs for c in run.candidates if c.trial is not None]
     wanted = {digest for made in [*(one.recipe for one in done), *trials] for digest in prefix_digests(made)}
     assert sorted(digest for digest, *_ in stages) == sorted(wanted)
-    assert [one.run.folder for one in done] == [run.folder for run in runs]
     chosen = {(one.run.system, one.recipe.config(one.recipe.stages[1]).learning_rate) for one in done}
-    assert {("subject", 2e-3), ("joint", 1e-3)} <= chosen and len(chosen) == len(systems) + 1
+    assert {("subject", 2e-3), ("joint", 1e-3)} <= chosen and len(chosen) == len(systems) + 2
     # Some were at it at once.
     assert any(a[1] < b[1] < a[2] for a in stages for b in stages)
 
@@ -168,11 +171,11 @@ def test_answers_stay_as_long_as_a_run_may_ask_for_them(tmp_path, monkeypatch):
         cache.mkdir(parents=True, exist_ok=True)
         run.finish()
 
-    monkeypatch.setattr(work, "run_recipe", run)
+    monkeypatch.setattr(worker, "run_recipe", run)
     tasks = {"short": {"data": {"test_size": 20}}, "long": {"data": {"test_size": 30}}}
     recipe = recipe_of(tmp_path, {"tasks": tasks, "seeds": [7, 8]})
     with Run(recipe) as own:
-        Work(own.folder, expand(recipe), own=own).finish()
+        Worker({own.folder: expand(recipe)}, held=[own]).finish()
     assert seen == [
         ("subject", "reviews-7", False),
         ("own-8", "reviews-8", False),
@@ -274,12 +277,12 @@ def test_a_recipe_that_was_sent_knows_the_places_of_its_keys(tmp_path):
 def test_whatever_ends_a_helper_is_told(tmp_path, monkeypatch, caplog, error, raised, words):
     """A part of the user's own, found where this process finds it, fails in the helper."""
     (tmp_path / "failing.py").write_text(
-        "from prunekit.errors import TrainingError\nfrom prunekit.comparison import work\n"
-        f"class Fails:\n    def __init__(self, *_, **__): raise {error}\nwork.Work = Fails\n"
+        "from prunekit.errors import TrainingError\nfrom prunekit.comparison import worker\n"
+        f"class Fails:\n    def __init__(self, *_, **__): raise {error}\nworker.Worker = Fails\n"
     )
     monkeypatch.setattr(helpers, "_START", helpers._START.replace("\nsys.exit", "\nimport failing\nsys.exit"))
     monkeypatch.syspath_prepend(tmp_path)
-    started = Helpers(tmp_path / "subject", expand(recipe_of(tmp_path)), [], 1)
+    started = Helpers({tmp_path / "subject": expand(recipe_of(tmp_path))}, Claims.of(tmp_path), 1)
     with started, pytest.raises(raised, match=words) as caught:
         for _ in range(2000):
             started.check()
@@ -291,7 +294,7 @@ def test_whatever_ends_a_helper_is_told(tmp_path, monkeypatch, caplog, error, ra
 def test_a_helper_that_is_killed_is_told_of(tmp_path):
     runs = expand(recipe_of(tmp_path))
     threads, before = torch.get_num_threads(), children()
-    with Helpers(tmp_path / "subject", runs, [], 1) as started:
+    with Helpers({tmp_path / "subject": runs}, Claims.of(tmp_path), 1) as started:
         started.check()
         (pid,) = set(children()) - set(before)
         os.kill(pid, signal.SIGKILL)
@@ -307,8 +310,10 @@ def test_helpers_end_with_the_process_that_started_them(tmp_path):
     code = (
         "import sys, time; sys.path[:0] = ['tests/comparison', 'tests/stages']\n"
         "from pathlib import Path; from comparing import recipe_of\n"
-        "from prunekit.comparison.helpers import Helpers; from prunekit.recipes import expand\n"
-        f"with Helpers(Path({str(tmp_path)!r}), expand(recipe_of({str(tmp_path)!r})), [], 1) as helpers:\n"
+        "from prunekit.comparison.claims import Claims; from prunekit.comparison.helpers import Helpers\n"
+        "from prunekit.recipes import expand\n"
+        f"home = Path({str(tmp_path)!r}); runs = expand(recipe_of(home))\n"
+        "with Helpers({home: runs}, Claims.of(home), 1) as helpers:\n"
         "    print(helpers._processes[0].pid, flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT) as other:
@@ -334,7 +339,7 @@ def _runs(pid):
 def test_not_in_a_distributed_launch(tmp_path, monkeypatch):
     monkeypatch.setattr(accelerate.PartialState(), "num_processes", 2)
     with pytest.raises(RunError, match="one of a distributed launch") as caught:
-        Helpers(tmp_path, expand(recipe_of(tmp_path)), [], 1)
+        Helpers({tmp_path: expand(recipe_of(tmp_path))}, Claims.of(tmp_path), 1)
     assert "leave out --jobs" in caught.value.mend
 
 
@@ -360,4 +365,4 @@ def test_one_job_and_a_finished_comparison_start_no_helper(whole, monkeypatch):
     monkeypatch.setattr(helpers.Helpers, "__init__", lambda *_: pytest.fail("started"))
     recipe = recipe_of(output)
     with Run(recipe) as run:
-        assert len(comparison.train(run, expand(recipe), jobs=4)) == 6
+        assert list(map(len, comparison.train([(run, expand(recipe))], jobs=4))) == [6]

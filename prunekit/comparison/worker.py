@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -34,72 +34,70 @@ def folders_to_train(runs: Iterable[ComparedRun]) -> list[Path]:
     return folders
 
 
-class Work:
-    """What one process does of a comparison.
+class Worker:
+    """What one process does of one comparison, or several.
 
-    Several may be at the same one: each takes a run that no other has, and whose next stage no other is
-    making; a stage that several runs begin with is trained by the first, and the others wait for it.
+    Several processes may be at the same ones: each takes a run that no other has, and whose next stage no
+    other is making; a stage that several runs begin with is trained by the first, and the others wait for it.
 
     Args:
-        home: folder of the run whose recipe asks for the comparison.
-        runs: all that are compared, in the order in which much is shared.
-        others: runs of other recipes, whose stages may be taken over too.
-        own: that run, held by this process; ``None`` for a process that helps the one that holds it.
+        asked: all that are compared, in the order in which much is shared, by the folder of the run whose
+            recipe asks for it.
+        held: those runs, held by this process; none for a process that helps the one that holds them.
         claims: where several processes are at it; default: this one is alone.
     """
 
     def __init__(
         self,
-        home: Path,
-        runs: Sequence[ComparedRun],
-        others: Iterable[ComparedRun] = (),
+        asked: Mapping[Path, Sequence[ComparedRun]],
         *,
-        own: Run | None = None,
+        held: Iterable[Run] = (),
         claims: Claims | None = None,
     ) -> None:
-        self._home = home
-        self._runs = runs
-        self._own = own
+        self._runs = [run for runs in asked.values() for run in runs]
+        self._home = {run.folder: home for home, runs in asked.items() for run in runs}
+        self._held = {run.folder: run for run in held}
         self._claims = claims or Claims(None)
-        recipes = (recipe for run in [*runs, *others] for recipe in _recipes(run))
-        self._pool = Pool([*recipes, *_of_earlier_comparisons(home, {run.folder for run in runs})])
-        self._folders = folders_to_train(runs)
-        # Which candidate the trials of a system and task chose, and the trials' scores.
-        self._chosen: dict[tuple[str, str], int] = {}
+        known = {run.folder for run in self._runs}
+        earlier = (recipe for home in asked for recipe in _of_earlier_comparisons(home, known))
+        self._pool = Pool(itertools.chain(*map(_recipes, self._runs), earlier))
+        self._folders = folders_to_train(self._runs)
+        # Which candidate the trials of a comparison's system and task chose, and the trials' scores.
+        self._chosen: dict[tuple[Path, str, str], int] = {}
         self._scores: dict[Path, float] = {}
-        # Whether the caller's run was given what its grid chose.
-        self._kept = False
+        # The runs that were given what their grids chose.
+        self._kept: set[Path] = set()
         # Folders of teachers' answers, until no run needs them any more.
-        self._caches = {self._cache(run.candidates[0].recipe) for run in runs}
+        self._caches = set(map(self._cache, self._runs))
         left = sum(not is_done(folder) for folder in self._folders)
         self._silent = not left
         total = len(self._folders)
-        if own is not None and total > 1 and left:
+        if self._held and total > 1 and left:
             logger.info("%d runs are compared or tried, %d of them are to be trained", total, left)
 
-    def finish(self, meanwhile: Callable[[], object] = lambda: None) -> list[Finished]:
+    def finish(self, meanwhile: Callable[[], object] = lambda: None) -> dict[Path, Finished]:
         """Train, or wait for, all runs.
 
         Args:
             meanwhile: called again and again between the runs; what it raises ends the work.
 
+        Returns:
+            Every run, by its folder.
+
         Raises:
             PrunekitError: of a stage, or a run that is there and was made with other settings.
         """
         made: dict[Path, Finished] = {}
-        groups = [list(alike) for _, alike in itertools.groupby(self._runs, lambda run: (run.task, run.seed))]
         while True:
             before = len(made)
-            for group in groups:
-                for run in group:
-                    meanwhile()
-                    if run.folder not in made:
-                        finished = self._make(run)
-                        made.update({} if finished is None else {run.folder: finished})
-                if self._own is not None:
+            for run in self._runs:
+                meanwhile()
+                if run.folder not in made:
+                    finished = self._make(run)
+                    made.update({} if finished is None else {run.folder: finished})
                     self._forget([run for run in self._runs if run.folder not in made])
             if len(made) == len(self._runs):
-                return [made[run.folder] for run in self._runs]
+                return made
             if len(made) == before:
                 time.sleep(_WAIT)
 
@@ -108,10 +106,9 @@ class Work:
         candidate = self._choice(run)
         if candidate is None:
             return None
-        if self._own is not None and run.folder == self._own.folder and candidate.settings and not self._kept:
-            self._keep(self._own, candidate)
-            self._kept = True
-        if not self._apply(candidate.recipe, run.place, candidate.settings):
+        if candidate.settings and run.folder in self._held.keys() - self._kept:
+            self._keep(candidate)
+        if not self._apply(run, candidate.recipe, run.place, candidate.settings):
             return None
         return Finished(run, candidate.recipe, len(run.candidates))
 
@@ -121,18 +118,18 @@ class Work:
         """The candidate whose setting scored best in the trials, of the first seed, once all are there."""
         if len(run.candidates) == 1:
             return run.candidates[0]
-        pair = run.system, run.task
-        if pair not in self._chosen:
+        which = self._home[run.folder], run.system, run.task
+        if which not in self._chosen:
             # Where one trial has to wait, others need not.
             tried = [self._tried(run, number) for number in range(len(run.candidates))]
             if not all(tried):
                 return None
             trials = [candidate.trial for candidate in run.candidates]
             scores = [self._scores[Run(trial).folder] for trial in trials if trial is not None]
-            self._chosen[pair] = max(range(len(scores)), key=scores.__getitem__)
-            words = setting_words(run.candidates[self._chosen[pair]].settings)
+            self._chosen[which] = max(range(len(scores)), key=scores.__getitem__)
+            words = setting_words(run.candidates[self._chosen[which]].settings)
             self._say("%s: %s is kept", run.place, words)
-        return run.candidates[self._chosen[pair]]
+        return run.candidates[self._chosen[which]]
 
     def _tried(self, run: ComparedRun, number: int) -> bool:
         candidate = run.candidates[number]
@@ -141,7 +138,7 @@ class Work:
         folder = Run(candidate.trial).folder
         if folder not in self._scores:
             place = f"{run.place}, setting {number + 1} of {len(run.candidates)}"
-            if not self._apply(candidate.trial, place, trial=True):
+            if not self._apply(run, candidate.trial, place, trial=True):
                 return False
             self._scores[folder] = validation_score(candidate.trial, folder)
             words = setting_words(candidate.settings)
@@ -150,36 +147,41 @@ class Work:
 
     def _say(self, message: str, *arguments: object) -> None:
         # Where all was there already, nothing was chosen now; and one process is enough to say it.
-        logger.log(logging.DEBUG if self._silent or self._own is None else logging.INFO, message, *arguments)
+        logger.log(logging.INFO if self._held and not self._silent else logging.DEBUG, message, *arguments)
 
-    def _keep(self, own: Run, candidate: Candidate) -> None:
-        """Have the caller's run made with what its grid chose."""
+    def _keep(self, candidate: Candidate) -> None:
+        """Have a run that the caller holds made with what its grid chose."""
         from accelerate import PartialState
 
+        run = self._held[Run(candidate.recipe).folder]
         with self._claims.choosing():
-            own.keep(candidate.recipe, candidate.settings)
+            run.keep(candidate.recipe, candidate.settings)
         PartialState().wait_for_everyone()
+        self._kept.add(run.folder)
 
     # -- one run
 
-    def _apply(self, recipe: Recipe, place: str, chosen: Iterable[str] = (), trial: bool = False) -> bool:
+    def _apply(
+        self, run: ComparedRun, recipe: Recipe, place: str, chosen: Iterable[str] = (), trial: bool = False
+    ) -> bool:
         """Apply a recipe in its folder, or see that it was applied there; whether it is now.
 
         Args:
-            recipe: for the caller's own run, or another.
+            run: that it is of.
+            recipe: of the run itself, or of a trial.
             place: which one, in words.
             chosen: keys that a grid has chosen the values of.
             trial: score it too, while no other process can.
         """
         with ExitStack() as stack:
-            run = self._begin(recipe, place, chosen, stack)
-            if run is None:
+            begun = self._begin(recipe, place, chosen, stack)
+            if begun is None:
                 return False
-            if not run.finished:
+            if not begun.finished:
                 with located(recipe):
-                    run_recipe(recipe, run, self._cache(recipe))
+                    run_recipe(recipe, begun, self._cache(run))
             if trial:
-                validation_score(recipe, run.folder)
+                validation_score(recipe, begun.folder)
             return True
 
     def _begin(self, recipe: Recipe, place: str, chosen: Iterable[str], stack: ExitStack) -> Run | None:
@@ -187,7 +189,9 @@ class Work:
         from accelerate import PartialState
 
         folder = Run(recipe).folder
-        if folder == self._home and self._own is None:
+        held = self._held.get(folder)
+        if held is None and folder in self._home.values():
+            # Another process holds it all the time.
             return Run(recipe) if is_done(folder) else None
         with self._claims.choosing():
             if self._has_to_wait(recipe, folder):
@@ -195,8 +199,7 @@ class Work:
             left = self._left()
             if not stack.enter_context(self._claims.hold(folder)):
                 return None
-            run = stack.enter_context(_opened(recipe, chosen)) if folder != self._home else self._own
-            assert run is not None
+            run = held or stack.enter_context(_opened(recipe, chosen))
             if run.finished:
                 return run
             if len(self._folders) > 1:
@@ -226,15 +229,16 @@ class Work:
         """Remove what teachers answered that none of the runs that are left will ask for."""
         from ..distill import forget_answers
 
-        needed = {self._cache(run.candidates[0].recipe) for run in left}
-        for folder in self._caches - needed if console.is_main_process() else ():
+        needed = set(map(self._cache, left))
+        for folder in self._caches - needed if self._held and console.is_main_process() else ():
             forget_answers(folder)
             with suppress(OSError):  # not there, or not empty
                 folder.parent.rmdir()
         self._caches &= needed
 
-    def _cache(self, recipe: Recipe) -> Path:
-        return self._home / "cache" / f"{recipe.data.task}-{recipe.seed}"
+    def _cache(self, run: ComparedRun) -> Path:
+        recipe = run.candidates[0].recipe
+        return self._home[run.folder] / "cache" / f"{recipe.data.task}-{recipe.seed}"
 
 
 def _of_earlier_comparisons(folder: Path, known: Collection[Path]) -> Iterator[Recipe]:
