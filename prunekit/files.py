@@ -118,7 +118,9 @@ def locked(path: str | os.PathLike[str], *, wait: bool = True) -> Iterator[bool]
     with file.open("w", encoding="utf-8") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
+        except (BlockingIOError, PermissionError):
+            if wait:
+                raise
             yield False
         else:
             yield True

@@ -14,22 +14,21 @@ A run that was stopped, in whatever way, is continued by applying the same recip
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import itertools
 import json
 import logging
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from .console import is_main_process
 from .errors import RecipeError, RunError
-from .files import write_json, write_text
+from .files import locked, write_json, write_text
 from .machine import machine, versions
 from .recipes import Recipe, recipe_from_mapping
 from .recipes.differences import difference_lines, differences
@@ -90,7 +89,7 @@ class Run:
         self._fresh = fresh
         self._chosen = set(chosen)
         self._command = command or _typed()
-        self._lock: IO[str] | None = None
+        self._lock = ExitStack()
 
     def __enter__(self) -> Run:
         if is_main_process():
@@ -193,27 +192,20 @@ class Run:
     # -- taking and beginning it
 
     def _take(self) -> None:
-        """Lock the folder, made if need be. The system drops the lock when the process ends, however."""
+        """Lock the folder, made if need be."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.folder / ".lock").open("w", encoding="utf-8")
+            free = self._lock.enter_context(locked(self.folder / ".lock", wait=False))
         except OSError as error:
             raise _cannot_write(self.folder, error) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not free:
             self._release()
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise _cannot_write(self.folder, error) from error
             raise RunError(
                 f"the run {self.folder} is being applied by another process",
                 "wait for it to end, or give this one another name: --name OTHER",
-            ) from error
+            )
 
     def _release(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._lock.close()
 
     def _begin(self) -> None:
         held = [entry.name for entry in self.folder.iterdir() if not _is_scratch(entry)]

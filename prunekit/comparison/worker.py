@@ -21,7 +21,7 @@ from .sharing import Pool
 from .trials import setting_words, validation_score
 
 logger = logging.getLogger(__name__)
-_WAIT = 0.5  # seconds until it is looked again for what another process has made
+_WAIT = 1.0  # seconds until it is looked again for what another process has made
 
 
 def folders_to_train(runs: Iterable[ComparedRun]) -> list[Path]:
@@ -217,7 +217,8 @@ class Worker:
         """Whether another process has the run, or is making the first stage that it lacks."""
         if self._claims.alone:
             return False
-        return any(map(self._claims.taken, [folder, *self._pool.makers_of_next(recipe)]))
+        # The second question reads many files, the first one none.
+        return self._claims.taken(folder) or any(map(self._claims.taken, self._pool.makers_of_next(recipe)))
 
     def _left(self) -> int:
         """Runs and trials that are neither trained nor being trained."""
