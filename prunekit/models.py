@@ -48,7 +48,11 @@ class ModelConfig(BaseModel):
         description="builtin:small-encoder (random weights), a folder, or a name on the Hugging Face hub",
     )
     revision: str | None = Field(None, description="branch, tag or commit on the hub")
-    attention: Literal["sdpa", "eager"] = Field("sdpa", description="attention implementation")
+    attention: Literal["sdpa", "eager"] = Field(
+        "sdpa",
+        description="attention implementation; training in bfloat16 on a processor always takes eager, "
+        "which is quicker there",
+    )
     config: dict[str, Any] = Field(
         default_factory=dict,
         description="changes to the model's configuration, e.g. hidden_dropout_prob; "

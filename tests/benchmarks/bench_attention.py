@@ -27,7 +27,7 @@ from prunekit.stages.training.fit import dropout_of
 LIMIT = 0.9
 BATCH, STEPS = 32, 10
 
-Kernel = Callable[[str], AbstractContextManager[Any]]
+Kernel = Callable[[Any], AbstractContextManager[Any]]
 
 
 class Given(Teacher):
@@ -81,7 +81,7 @@ def measure(length: int) -> float:
     """Seconds with the attention that is trained with, against PyTorch's choice."""
     batch = batch_of(length)
     taught = LiveTeacher(minilm())(batch, hidden_states=True)
-    ours, theirs = Steps(trained_attention, taught), Steps(lambda device: nullcontext(), taught)
+    ours, theirs = Steps(trained_attention, taught), Steps(lambda model: nullcontext(), taught)
     for number in range(STEPS + 1):
         for steps in (ours, theirs) if number % 2 else (theirs, ours):
             steps.step(batch)

@@ -59,6 +59,43 @@ def test_in_bfloat16_the_backward_pass_has_no_fused_attention(model, batch):
     assert any(FUSED in name for name in operations(output.exit_logits.sum()))
 
 
+def seen_by(model, run):
+    """The attention that the layers have while a function runs."""
+    seen = set()
+    hook = model.backbone.encoder.layer[0].register_forward_pre_hook(
+        lambda layer, inputs: seen.add(layer.attention.self.config._attn_implementation)
+    )
+    run()
+    hook.remove()
+    return seen
+
+
+def test_the_model_keeps_its_own_attention_for_everything_else(model, batch):
+    own = model.backbone.config._attn_implementation
+    assert own == "sdpa"
+    assert seen_by(model, lambda: loss_of(model, batch, torch.bfloat16)) == {"eager"}
+    assert seen_by(model, lambda: loss_of(model, batch, None)) == {own}
+    with torch.no_grad():
+        assert seen_by(model, lambda: loss_of(model, batch, torch.bfloat16)) == {own}
+    with pytest.raises(IndexError):
+        loss_of(model, {**batch, "input_ids": batch["input_ids"] + 10**6}, torch.bfloat16)
+    assert model.backbone.config._attn_implementation == own
+
+
+def test_a_model_that_is_wrapped_for_several_processes_too(model, batch):
+    class Wrapped(torch.nn.parallel.DistributedDataParallel):
+        """As DDP holds a model, without the processes."""
+
+        def __init__(self, module):
+            torch.nn.Module.__init__(self)
+            self.module = module
+
+        def forward(self, *inputs, **options):
+            return self.module(*inputs, **options)
+
+    assert seen_by(model, lambda: loss_of(Wrapped(model), batch, torch.bfloat16)) == {"eager"}
+
+
 def test_in_float32_pytorch_chooses(model, batch):
     assert any(FUSED in name for name in operations(loss_of(model, batch, None)))
 

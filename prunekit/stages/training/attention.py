@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from accelerate.utils import extract_model_from_parallel
+from torch import nn
+
+if TYPE_CHECKING:
+    from ...exits import MultiExitForSequenceClassification
 
 
-def trained_attention(device_type: str) -> AbstractContextManager[Any]:
-    """A context for the forward pass of a model that is to be trained.
+@contextmanager
+def trained_attention(model: nn.Module) -> Iterator[None]:
+    """A context for the forward pass of a multi-exit model that is to be trained.
 
     On a processor the backward pass of PyTorch's fused attention takes 3 to 10 times as long in bfloat16 as
-    in float32, a quarter of a slender model's whole training step (measured with 2.13; dropout of attention
-    hides it, since then the kernel is not used). There, under bfloat16 autocast and with gradients, attention
-    is made of matrix products; everywhere else PyTorch chooses.
+    in float32, a quarter of a slender model's whole training step (measured with 2.13), and PyTorch's own way
+    around it, which it also takes with dropout, computes in float32. There, under bfloat16 autocast and with
+    gradients, a model with ``"sdpa"`` attention has ``"eager"`` attention; everywhere else it keeps its own.
+
+    Args:
+        model: multi-exit, possibly wrapped for training in several processes.
     """
     slow = (
-        device_type == "cpu"
-        and torch.is_grad_enabled()
+        torch.is_grad_enabled()
         and torch.is_autocast_enabled("cpu")
         and torch.get_autocast_dtype("cpu") == torch.bfloat16
     )
-    return sdpa_kernel(SDPBackend.MATH) if slow else nullcontext()
+    inner = cast("MultiExitForSequenceClassification", extract_model_from_parallel(model))
+    config = inner.backbone.config
+    own = config._attn_implementation
+    if not slow or own != "sdpa":
+        yield
+        return
+    config._attn_implementation = "eager"
+    try:
+        yield
+    finally:
+        config._attn_implementation = own

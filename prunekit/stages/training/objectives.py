@@ -131,7 +131,7 @@ class Objective:
         if self.teacher is not None and any(term.teacher for term in active):
             taught = self.teacher(batch, hidden_states=states)
         inputs = model_inputs(batch)
-        with trained_attention(inputs["input_ids"].device.type):
+        with trained_attention(model):
             output = model(**inputs, all_exits=True, output_hidden_states=states)
         return {term.name: term.weight * term.loss(output, taught, batch) for term in active}
 
