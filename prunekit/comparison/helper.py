@@ -78,4 +78,4 @@ def _help(asked: dict[str, Any]) -> None:
     console.quiet_libraries()
     torch.set_num_threads(asked["threads"])
     runs = {Path(home): list(map(compared_run, runs)) for home, runs in asked["runs"].items()}
-    Worker(runs, claims=Claims(Path(asked["claims"]))).finish()
+    Worker(runs, claims=Claims(Path(asked["claims"])), threads=asked["all_threads"]).finish()

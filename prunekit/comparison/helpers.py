@@ -44,7 +44,7 @@ class Helpers:
     """Starts the helpers, lets them speak through this process's log, and ends them. Use it with ``with``.
 
     The processor's threads are divided among all, this process included, and so are the accelerators where
-    there are several.
+    there are several. For a stage that all runs begin with one process has all threads.
 
     Args:
         asked: all that are compared, by the folder of the run whose recipe asks for it.
@@ -114,6 +114,7 @@ class Helpers:
                 "runs": {str(home): [_plain(run) for run in runs] for home, runs in self._asked.items()},
                 "claims": str(folder),
                 "threads": threads,
+                "all_threads": self._threads,
                 "verbosity": int(console.verbosity()),
                 "arguments": sys.argv,
             },

@@ -66,7 +66,7 @@ def train(asked: Sequence[tuple[Run, Sequence[ComparedRun]]], jobs: int = 1) -> 
         asked: the run of a recipe that asks for a comparison, held by the caller, and all that is compared,
             as :func:`~prunekit.recipes.expand` gives it.
         jobs: processes that train side by side, this one among them: each a run of its own, with its share of
-            the processor's threads.
+            the processor's threads, or all of them for a stage that all runs begin with.
 
     Returns:
         The runs of every comparison.
@@ -75,6 +75,8 @@ def train(asked: Sequence[tuple[Run, Sequence[ComparedRun]]], jobs: int = 1) -> 
         PrunekitError: of a stage, or a run that is there and was made with other settings. What was done
             before it stays. Also where ``jobs`` and a distributed launch are asked for at once.
     """
+    import torch
+
     held = [own for own, _ in asked]
     every = {own.folder: runs for own, runs in asked}
     lacking = sum(not is_done(folder) for runs in every.values() for folder in folders_to_train(runs))
@@ -83,7 +85,7 @@ def train(asked: Sequence[tuple[Run, Sequence[ComparedRun]]], jobs: int = 1) -> 
         if min(jobs, lacking) <= 1:
             made = Worker(every, held=held).finish()
         else:
-            worker = Worker(every, held=held, claims=claims)
+            worker = Worker(every, held=held, claims=claims, threads=torch.get_num_threads())
             with Helpers(every, claims, min(jobs, lacking) - 1) as helpers:
                 for own in held:
                     own.describe()

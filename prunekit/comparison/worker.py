@@ -17,7 +17,7 @@ from ..runs import Run, is_done, recipe_of
 from ..stages import run_recipe
 from .claims import Claims
 from .collecting import Finished
-from .sharing import Pool
+from .sharing import Pool, prefix_digests
 from .trials import setting_words, validation_score
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,8 @@ class Worker:
             recipe asks for it.
         held: those runs, held by this process; none for a process that helps the one that holds them.
         claims: where several processes are at it; default: this one is alone.
+        threads: the processor's, all of them, for the stages that all runs begin with: meanwhile the other
+            processes have nothing to do. Default: every stage has those that there are.
     """
 
     def __init__(
@@ -53,11 +55,15 @@ class Worker:
         *,
         held: Iterable[Run] = (),
         claims: Claims | None = None,
+        threads: int | None = None,
     ) -> None:
         self._runs = [run for runs in asked.values() for run in runs]
         self._home = {run.folder: home for home, runs in asked.items() for run in runs}
         self._held = {run.folder: run for run in held}
         self._claims = claims or Claims(None)
+        self._threads = threads
+        recipes = itertools.chain(*map(_recipes, self._runs))
+        self._common = set.intersection(*(set(prefix_digests(recipe)) for recipe in recipes))
         known = {run.folder for run in self._runs}
         earlier = (recipe for home in asked for recipe in _of_earlier_comparisons(home, known))
         self._pool = Pool(itertools.chain(*map(_recipes, self._runs), earlier))
@@ -179,10 +185,16 @@ class Worker:
                 return False
             if not begun.finished:
                 with located(recipe):
-                    run_recipe(recipe, begun, self._cache(run))
+                    run_recipe(recipe, begun, self._cache(run), self._threads_of(recipe))
             if trial:
                 validation_score(recipe, begun.folder)
             return True
+
+    def _threads_of(self, recipe: Recipe) -> dict[str, int]:
+        if self._threads is None or recipe.training.threads is not None:
+            return {}
+        stages = zip(recipe.stages, prefix_digests(recipe), strict=True)
+        return {key: self._threads for key, digest in stages if digest in self._common}
 
     def _begin(self, recipe: Recipe, place: str, chosen: Iterable[str], stack: ExitStack) -> Run | None:
         """A run that this process may go on with, with what it takes over; its locks are on the stack."""

@@ -8,6 +8,8 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def run_recipe(recipe: Recipe, run: Run, cache: Path | None = None) -> None:
+def run_recipe(
+    recipe: Recipe, run: Run, cache: Path | None = None, threads: Mapping[str, int] | None = None
+) -> None:
     """Do all stages that are not done yet, in the run's folder.
 
     Args:
@@ -30,6 +34,7 @@ def run_recipe(recipe: Recipe, run: Run, cache: Path | None = None) -> None:
         run: held by the caller.
         cache: where teachers' answers are kept, for other runs too: it stays. Default: a folder in the run's,
             which is removed in the end.
+        threads: of the processor, for single stages by their keys; the others have as many as there are now.
 
     Raises:
         PrunekitError: of a stage; what was done before it stays.
@@ -65,7 +70,8 @@ def run_recipe(recipe: Recipe, run: Run, cache: Path | None = None) -> None:
             context = StageContext(
                 key, folder, run.folder, recipe, task, tokenizer, dict(models), metrics, cache or own_cache
             )
-            _run_stage(context, recipe, done)
+            with _threads((threads or {}).get(key)):
+                _run_stage(context, recipe, done)
         if main:
             # What a stage that is done needed on its way. Not before: killed, it would begin anew.
             for scratch in ("parts", "work"):
@@ -123,6 +129,20 @@ def _settle_torch(recipe: Recipe) -> None:
         # cuBLAS reads it when it is first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Use so many of the processor's threads for a block of code; ``None``: change nothing."""
+    import torch
+
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _texts(task: Any) -> list[str]:

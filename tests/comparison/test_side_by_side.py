@@ -95,7 +95,7 @@ def pretend(log, seed):
     """Stages that take less than a second, and say when they began and ended."""
     dice = random.Random(seed)
 
-    def run(recipe, run, cache):
+    def run(recipe, run, cache, threads):
         for number, (key, digest) in enumerate(zip(recipe.stages, prefix_digests(recipe), strict=True), 1):
             folder = run.stage_folder(number, key)
             if not is_done(folder):
@@ -166,7 +166,8 @@ def test_answers_stay_as_long_as_a_run_may_ask_for_them(tmp_path, monkeypatch):
     """Two tasks of the comparison are on one set of examples, and share what the teacher says of them."""
     seen = []
 
-    def run(recipe, run, cache):
+    def run(recipe, run, cache, threads):
+        assert not threads
         seen.append((run.folder.name, cache.name, cache.is_dir()))
         cache.mkdir(parents=True, exist_ok=True)
         run.finish()
@@ -183,6 +184,47 @@ def test_answers_stay_as_long_as_a_run_may_ask_for_them(tmp_path, monkeypatch):
         ("own-long-8", "reviews-8", True),
     ]
     assert not (tmp_path / "subject" / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("compare", "own", "given"),
+    [
+        ({**COMPARE, "seeds": [7]}, None, {"finetune": 5}),
+        # The other seed's can be trained meanwhile.
+        (COMPARE, None, {}),
+        ({**COMPARE, "seeds": [7]}, 3, {}),
+    ],
+)
+def test_a_stage_that_all_runs_begin_with_has_all_threads(tmp_path, monkeypatch, compare, own, given):
+    said = []
+
+    def run(recipe, run, cache, threads):
+        said.append(threads)
+        run.finish()
+
+    monkeypatch.setattr(worker, "run_recipe", run)
+    monkeypatch.setattr(worker, "validation_score", lambda trial, folder: 0.5)
+    recipe = recipe_of(tmp_path, compare, training={"threads": own})
+    with Run(recipe) as held:
+        asked = {held.folder: expand(recipe)}
+        Worker(asked, held=[held], claims=Claims.of(held.folder), threads=5).finish()
+    assert said and all(one == given for one in said)
+
+
+def test_a_stage_has_the_threads_it_is_given_and_the_others_those_that_there_are(tmp_path, monkeypatch):
+    seen, before = {}, pipeline._run_stage
+
+    def look(context, *rest):
+        seen[context.key] = torch.get_num_threads()
+        before(context, *rest)
+
+    monkeypatch.setattr(pipeline, "_run_stage", look)
+    recipe = recipe_of(tmp_path, None)
+    now = torch.get_num_threads()
+    with Run(recipe) as run:
+        run_recipe(recipe, run, threads={"assistant": now + 1})
+    assert seen == {"finetune": now, "assistant": now + 1, "evaluate": now}
+    assert torch.get_num_threads() == now
 
 
 def test_a_stage_made_with_another_setting_of_a_grid_is_not_taken_for_this_one(tmp_path):
