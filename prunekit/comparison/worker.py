@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 
 from .. import console
@@ -62,8 +63,6 @@ class Worker:
         self._held = {run.folder: run for run in held}
         self._claims = claims or Claims(None)
         self._threads = threads
-        recipes = itertools.chain(*map(_recipes, self._runs))
-        self._common = set.intersection(*(set(prefix_digests(recipe)) for recipe in recipes))
         known = {run.folder for run in self._runs}
         earlier = (recipe for home in asked for recipe in _of_earlier_comparisons(home, known))
         self._pool = Pool(itertools.chain(*map(_recipes, self._runs), earlier))
@@ -191,10 +190,17 @@ class Worker:
             return True
 
     def _threads_of(self, recipe: Recipe) -> dict[str, int]:
+        """Those of single stages, by their keys."""
         if self._threads is None or recipe.training.threads is not None:
             return {}
         stages = zip(recipe.stages, prefix_digests(recipe), strict=True)
         return {key: self._threads for key, digest in stages if digest in self._common}
+
+    @cached_property
+    def _common(self) -> set[str]:
+        """Digests of the stages that all runs and trials begin with."""
+        recipes = itertools.chain(*map(_recipes, self._runs))
+        return set.intersection(*(set(prefix_digests(recipe)) for recipe in recipes))
 
     def _begin(self, recipe: Recipe, place: str, chosen: Iterable[str], stack: ExitStack) -> Run | None:
         """A run that this process may go on with, with what it takes over; its locks are on the stack."""

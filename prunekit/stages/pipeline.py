@@ -70,7 +70,7 @@ def run_recipe(
             context = StageContext(
                 key, folder, run.folder, recipe, task, tokenizer, dict(models), metrics, cache or own_cache
             )
-            with _threads((threads or {}).get(key)):
+            with _threads((threads or {}).get(key, torch.get_num_threads())):
                 _run_stage(context, recipe, done)
         if main:
             # What a stage that is done needed on its way. Not before: killed, it would begin anew.
@@ -132,13 +132,12 @@ def _settle_torch(recipe: Recipe) -> None:
 
 
 @contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Use so many of the processor's threads for a block of code; ``None``: change nothing."""
+def _threads(count: int) -> Iterator[None]:
+    """Use so many of the processor's threads for a block of code."""
     import torch
 
     before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

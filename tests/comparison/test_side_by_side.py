@@ -211,22 +211,6 @@ def test_a_stage_that_all_runs_begin_with_has_all_threads(tmp_path, monkeypatch,
     assert said and all(one == given for one in said)
 
 
-def test_a_stage_has_the_threads_it_is_given_and_the_others_those_that_there_are(tmp_path, monkeypatch):
-    seen, before = {}, pipeline._run_stage
-
-    def look(context, *rest):
-        seen[context.key] = torch.get_num_threads()
-        before(context, *rest)
-
-    monkeypatch.setattr(pipeline, "_run_stage", look)
-    recipe = recipe_of(tmp_path, None)
-    now = torch.get_num_threads()
-    with Run(recipe) as run:
-        run_recipe(recipe, run, threads={"assistant": now + 1})
-    assert seen == {"finetune": now, "assistant": now + 1, "evaluate": now}
-    assert torch.get_num_threads() == now
-
-
 def test_a_stage_made_with_another_setting_of_a_grid_is_not_taken_for_this_one(tmp_path):
     """The run could come to be made with either rate, and was made with the first."""
     recipe = recipe_of(tmp_path, {"grid": {"assistant.learning_rate": [1e-3, 2e-3]}})

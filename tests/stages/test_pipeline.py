@@ -15,6 +15,8 @@ from prunekit.data import load_task
 from prunekit.distill import prediction_loss
 from prunekit.errors import BudgetError, TrainingError
 from prunekit.reports import read_report
+from prunekit.runs import Run
+from prunekit.stages import pipeline, run_recipe
 from prunekit.stages.metrics import MetricsLog
 from prunekit.stages.recover import RecoverConfig
 
@@ -181,6 +183,22 @@ def test_a_budget_in_parameters_and_another_scorer(tmp_path):
         for s in ("2-assistant", "3-slenderize")
     )
     assert slim <= dense / 2 < slim * 1.1
+
+
+def test_a_stage_has_the_threads_it_is_given_and_the_others_those_that_there_are(tmp_path, monkeypatch):
+    seen, before = {}, pipeline._run_stage
+
+    def look(context, *rest):
+        seen[context.key] = torch.get_num_threads()
+        before(context, *rest)
+
+    monkeypatch.setattr(pipeline, "_run_stage", look)
+    recipe = tiny_recipe(tmp_path, stages=["finetune", "assistant", "evaluate"])
+    now = torch.get_num_threads()
+    with Run(recipe) as run:
+        run_recipe(recipe, run, threads={"assistant": now + 1})
+    assert seen == {"finetune": now, "assistant": now + 1, "evaluate": now}
+    assert torch.get_num_threads() == now
 
 
 def test_a_loss_that_is_not_finite_says_where(tmp_path):

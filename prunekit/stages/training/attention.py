@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from ...exits import MultiExitForSequenceClassification
 
 
-@contextmanager
-def trained_attention(model: nn.Module) -> Iterator[None]:
+def trained_attention(model: nn.Module) -> AbstractContextManager[None]:
     """A context for the forward pass of a multi-exit model that is to be trained.
 
     On a processor the backward pass of PyTorch's fused attention takes 3 to 10 times as long in bfloat16 as
@@ -31,13 +30,15 @@ def trained_attention(model: nn.Module) -> Iterator[None]:
         and torch.is_autocast_enabled("cpu")
         and torch.get_autocast_dtype("cpu") == torch.bfloat16
     )
+    return _eager_for_sdpa(model) if slow else nullcontext()
+
+
+@contextmanager
+def _eager_for_sdpa(model: nn.Module) -> Iterator[None]:
     inner = cast("MultiExitForSequenceClassification", extract_model_from_parallel(model))
     config = inner.backbone.config
     own = config._attn_implementation
-    if not slow or own != "sdpa":
-        yield
-        return
-    config._attn_implementation = "eager"
+    config._attn_implementation = "eager" if own == "sdpa" else own
     try:
         yield
     finally:
