@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 
 from ..errors import RunError
 from ..files import locked, sync, write_json
-from .teachers import INPUTS, LiveTeacher, Teacher, TeacherOutput
+from .teachers import INPUTS, LiveTeacher, Teacher, TeacherOutput, computing
 
 Collate = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]]
 Precision = Literal["float32", "float16"]
@@ -241,8 +242,9 @@ def cache_shape(
 ) -> CacheShape:
     """What a cache will hold, seen on the shortest example."""
     shortest = int(np.argmin(lengths))
-    with torch.no_grad(), _computing(_device(model), None):
-        output = LiveTeacher(model)(_batch(dataset, [shortest], collate, _device(model)), hidden_states=True)
+    device = _device(model)
+    teacher = LiveTeacher(model, partial(computing, device, None))
+    output = teacher(_batch(dataset, [shortest], collate, device), hidden_states=True)
     states = cast("tuple[Tensor, ...]", output.hidden_states)
     exits, _, classes = output.exit_logits.shape
     width = states[0].shape[-1]
@@ -321,13 +323,13 @@ def _write(
     hidden = _mapped(folder / HIDDEN, shape.precision, shape.hidden)
     logits = _mapped(folder / LOGITS, "float32", shape.logits)
     largest = np.finfo(shape.precision).max
-    teacher, device = LiveTeacher(model), _device(model)
+    device = _device(model)
+    teacher = LiveTeacher(model, partial(computing, device, autocast))
     order = np.argsort(lengths, kind="stable")
     for begin in range(0, len(order), batch_size):
         rows = order[begin : begin + batch_size]
         batch = _batch(dataset, rows.tolist(), collate, device)
-        with _computing(device, autocast):
-            output = teacher(batch, hidden_states=True)
+        output = teacher(batch, hidden_states=True)
         mask = batch["attention_mask"].bool().cpu()
         states = torch.stack([s.float().cpu() for s in output.hidden_states or ()], dim=2).numpy()
         if shape.precision == "float16" and np.abs(states[mask.numpy()]).max() > largest:
@@ -364,7 +366,3 @@ def _batch(dataset: Any, rows: list[int], collate: Collate, device: torch.device
 
 def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
-
-
-def _computing(device: torch.device, autocast: torch.dtype | None) -> AbstractContextManager[Any]:
-    return torch.autocast(device.type, autocast, enabled=autocast is not None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,16 +41,30 @@ class Teacher(ABC):
 
 
 class LiveTeacher(Teacher):
-    """A teacher that runs its model on every batch."""
+    """A teacher that runs its model on every batch.
 
-    def __init__(self, model: nn.Module) -> None:
+    Args:
+        model: multi-exit; put into evaluation mode, its gradients switched off.
+        computing: a new context for each run of the model, such as autocast; its caller's if omitted.
+    """
+
+    def __init__(
+        self, model: nn.Module, computing: Callable[[], AbstractContextManager[Any]] = nullcontext
+    ) -> None:
         self.model = model.eval().requires_grad_(False)
+        self.computing = computing
 
     @torch.no_grad()
     def __call__(self, batch: Mapping[str, Any], hidden_states: bool = False) -> TeacherOutput:
-        output = self.model(**model_inputs(batch), all_exits=True, output_hidden_states=hidden_states)
+        with self.computing():
+            output = self.model(**model_inputs(batch), all_exits=True, output_hidden_states=hidden_states)
         states = tuple(output.hidden_states) if hidden_states else None
         return TeacherOutput(output.exit_logits, states)
+
+
+def computing(device: torch.device, autocast: torch.dtype | None) -> AbstractContextManager[Any]:
+    """Autocast to a number type, or ``None``: in float32, also where the caller is under autocast."""
+    return torch.autocast(device.type, autocast, enabled=autocast is not None)
 
 
 def model_inputs(batch: Mapping[str, Any]) -> dict[str, Tensor]:

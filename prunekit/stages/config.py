@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 # Of stages that train exits together with what lies under them.
@@ -27,7 +26,8 @@ class TrainingConfig(BaseModel):
     max_length: int = Field(128, ge=3, description="tokens of an example; longer ones are cut")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="bfloat16 (autocast), float32, or auto: bfloat16 where the hardware computes in it",
+        description="bfloat16 (autocast), float32, or auto: bfloat16 where the hardware computes in it and "
+        "the model gains by it",
     )
     threads: int | None = Field(None, ge=1, description="processor threads; PyTorch's choice when omitted")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's, not on biases and layer norms")
@@ -46,25 +46,3 @@ class TrainingConfig(BaseModel):
     checkpoint_seconds: float = Field(
         120.0, ge=0, description="write a checkpoint, from which a killed run goes on, about this often"
     )
-
-
-def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """What to compute in under autocast, or ``None`` for plain float32."""
-    if precision == "float32":
-        return None
-    if precision == "bfloat16":
-        return torch.bfloat16
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
-    if device.type == "cpu":
-        return torch.bfloat16 if cpu_has_bfloat16() else None
-    return None
-
-
-def cpu_has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 matrices in hardware (AVX512-BF16, AMX)."""
-    capabilities = torch.backends.cpu.get_cpu_capability()
-    if not capabilities.startswith("AVX512"):
-        return False
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(probe is not None and probe())

@@ -19,10 +19,10 @@ from bench_cache import VOCABULARY, minilm, slender
 from torch import Tensor
 
 from prunekit.distill import LiveTeacher, Teacher, TeacherOutput
-from prunekit.stages.config import cpu_has_bfloat16
 from prunekit.stages.training import objectives
 from prunekit.stages.training.attention import trained_attention
 from prunekit.stages.training.fit import dropout_of
+from prunekit.stages.training.precision import cpu_has_bfloat16
 
 LIMIT = 0.9
 BATCH, STEPS = 32, 10

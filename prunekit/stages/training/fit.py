@@ -25,10 +25,10 @@ from ...exits import MultiExitForSequenceClassification
 from ...exits import gradient_equilibrium as equilibrium
 from ...modes import frozen
 from ..base import StageContext
-from ..config import autocast_dtype
 from . import checkpoints
 from .batches import EpochSampler, Rows, epoch_sampler
 from .objectives import Objective
+from .precision import autocast_dtype
 from .predict import Floats, exit_logits, exit_scores
 from .trainer import WEIGHTS, StageTrainer
 
@@ -79,7 +79,6 @@ class Fitter:
         self.examples = examples or Examples(context.task.train, context.task.lengths("train"))
         self.settings = context.training
         self.device = context.device()
-        self.autocast = autocast_dtype(self.settings.precision, self.device)
         self.collate: Callable[[Any], dict[str, Tensor]] = collator(context.tokenizer)
 
     @cached_property
@@ -98,6 +97,10 @@ class Fitter:
         each = self.settings.batch_size * PartialState().num_processes
         return math.ceil(math.ceil(len(self.context.task.train) / each) / self.settings.gradient_accumulation)
 
+    def autocast(self, model: nn.Module) -> torch.dtype | None:
+        """What a model computes in, as it is now: see :func:`autocast_dtype`."""
+        return autocast_dtype(self.settings.precision, self.device, model)
+
     def batches(self, count: int, purpose: str) -> Iterator[dict[str, Tensor]]:
         """At most ``count`` batches of training examples, drawn for a purpose, on the device."""
         seed, size = self.context.seed(purpose), self.settings.batch_size
@@ -115,7 +118,7 @@ class Fitter:
     def validate(self, model: Any) -> dict[str, Any]:
         """Validation scores: see :func:`exit_scores`."""
         task = self.context.task
-        logits = self.exit_logits(model, "validation", self.autocast)
+        logits = self.exit_logits(model, "validation", self.autocast(model))
         labels = task.validation.with_format("numpy")["labels"]
         return exit_scores(logits, labels, lambda true, said: score(task.task.metrics, true, said))
 
@@ -234,7 +237,7 @@ class Fitter:
             sampler=self._sampler(phase),
             collate=self.collate,
             evaluate_model=self.validate if select_best else None,
-            autocast=self.autocast,
+            autocast=self.autocast(model),
             seed=context.seed(phase, "dropout"),
             name=f"{context.key}, {phase}" if phase != context.key else phase,
             checkpoint_seconds=settings.checkpoint_seconds,

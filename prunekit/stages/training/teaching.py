@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,6 +23,7 @@ from ...distill import (
     writing_alone,
 )
 from ...distill.cache import RESERVE, free_bytes
+from ...distill.teachers import computing
 from ..base import StageContext, derive_seed
 from .fit import Fitter
 
@@ -62,7 +64,7 @@ def examples_for(
 def teacher_of(context: StageContext, fitter: Fitter, config: Taught) -> Teacher:
     """The teacher of a stage on the examples that a fitter trains on.
 
-    Cached or not it computes in what the student is trained in.
+    Cached or not it computes in what it would be trained in itself.
 
     Args:
         context: of the stage.
@@ -75,11 +77,12 @@ def teacher_of(context: StageContext, fitter: Fitter, config: Taught) -> Teacher
     """
     role, precision = config.teacher, config.cache_precision
     model = context.load(role)
-    live = LiveTeacher(model)
+    autocast = fitter.autocast(model)
+    live = LiveTeacher(model, partial(computing, fitter.device, autocast))
     if config.cache == "off":
         return live
     folder, rows, lengths = context.cache_folder, fitter.examples.rows, fitter.examples.lengths
-    there = cache_folder(folder, fingerprint(model, rows), precision, fitter.autocast)
+    there = cache_folder(folder, fingerprint(model, rows), precision, autocast)
     nbytes = cache_size(model, rows, lengths, fitter.collate, precision)
     state = PartialState()
     # Runs of a comparison that are trained side by side share the folder.
@@ -106,7 +109,7 @@ def teacher_of(context: StageContext, fitter: Fitter, config: Taught) -> Teacher
                 fitter.collate,
                 folder,
                 precision=precision,
-                autocast=fitter.autocast,
+                autocast=autocast,
                 batch_size=context.training.eval_batch_size,
                 advance=bar.advance,
             )
