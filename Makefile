@@ -1,12 +1,12 @@
 # Two commands do all their own set-up on a fresh machine:
 #   make quickstart   install, compress a small model, print the result and where its report is
 #   make test         install, lint, check types, run the tests
-# Settings: PYTHON (the interpreter the environment is made with), VENV (where it is made), JOBS (processes
-# that quickstart trains with, side by side).
+# Settings: PYTHON (the interpreter the environment is made with), VENV (where it is made), RECIPE (what quickstart
+# applies), JOBS (processes that it trains with, side by side).
 
 PYTHON ?= python3
 VENV ?= .venv
-RECIPE ?= recipes/costeff.yaml
+RECIPE ?= recipes/quickstart.yaml
 JOBS ?= 2
 
 BIN := $(VENV)/bin
