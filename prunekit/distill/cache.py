@@ -136,19 +136,19 @@ class CachedTeacher(Teacher):
                 return cache
         shape = cache_shape(model, dataset, lengths, collate, precision)
         check_room(shape.nbytes, Path(folder))
-        partial = target.with_suffix(".partial")
-        for old in (partial, target):
+        unfinished = target.with_suffix(".partial")
+        for old in (unfinished, target):
             shutil.rmtree(old, ignore_errors=True)
         try:
-            partial.mkdir(parents=True)
-            _write(model, dataset, lengths, collate, partial, shape, autocast, batch_size, advance)
-            write_json(partial / MARKER, {"key": key, "shape": asdict(shape)})
-            partial.rename(target)
+            unfinished.mkdir(parents=True)
+            _write(model, dataset, lengths, collate, unfinished, shape, autocast, batch_size, advance)
+            write_json(unfinished / MARKER, {"key": key, "shape": asdict(shape)})
+            unfinished.rename(target)
         except RunError:
-            shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
             raise
         except OSError as error:
-            shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
             raise RunError(
                 f"cannot write the teacher cache {target}: {error.strerror or error}",
                 "make room, or switch it off with `cache: off`",
@@ -331,13 +331,13 @@ def _write(
         batch = _batch(dataset, rows.tolist(), collate, device)
         output = teacher(batch, hidden_states=True)
         mask = batch["attention_mask"].bool().cpu()
-        states = torch.stack([s.float().cpu() for s in output.hidden_states or ()], dim=2).numpy()
+        states = torch.stack([s.cpu() for s in output.hidden_states or ()], dim=2).numpy()
         if shape.precision == "float16" and np.abs(states[mask.numpy()]).max() > largest:
             raise RunError(
                 f"the teacher has hidden states beyond {largest:.0f}, the largest number in float16",
                 "cache_precision: float32 keeps them",
             )
-        logits[rows] = output.exit_logits.float().transpose(0, 1).cpu().numpy()
+        logits[rows] = output.exit_logits.transpose(0, 1).cpu().numpy()
         for place, row in enumerate(rows):
             hidden[offsets[row] : offsets[row + 1]] = states[place][mask[place].numpy()]
         if advance is not None:

@@ -33,7 +33,7 @@ class TeacherOutput:
 
 
 class Teacher(ABC):
-    """Gives its predictions and hidden states for a batch, free of dropout and of gradients."""
+    """Gives its predictions and hidden states for a batch in float32, free of dropout and of gradients."""
 
     @abstractmethod
     def __call__(self, batch: Mapping[str, Any], hidden_states: bool = False) -> TeacherOutput:
@@ -41,7 +41,7 @@ class Teacher(ABC):
 
 
 class LiveTeacher(Teacher):
-    """A teacher that runs its model on every batch.
+    """A teacher that runs its model on every batch; it answers in float32.
 
     Args:
         model: multi-exit; put into evaluation mode, its gradients switched off.
@@ -58,8 +58,8 @@ class LiveTeacher(Teacher):
     def __call__(self, batch: Mapping[str, Any], hidden_states: bool = False) -> TeacherOutput:
         with self.computing():
             output = self.model(**model_inputs(batch), all_exits=True, output_hidden_states=hidden_states)
-        states = tuple(output.hidden_states) if hidden_states else None
-        return TeacherOutput(output.exit_logits, states)
+        states = tuple(state.float() for state in output.hidden_states) if hidden_states else None
+        return TeacherOutput(output.exit_logits.float(), states)
 
 
 def computing(device: torch.device, autocast: torch.dtype | None) -> AbstractContextManager[Any]:

@@ -69,14 +69,13 @@ class Assistant(Stage):
 
     def run(self, context: StageContext) -> None:
         """Put exits on a copy of the original and train all of it; keep the best by the exits' mean."""
-        from ..distill import LiveTeacher
         from .training.fit import Fitter
         from .training.objectives import Objective, features, predictions, truth
-        from .training.teaching import examples_for
+        from .training.teaching import examples_for, live_teacher
 
         config = self.config
         fitter = Fitter(context, examples_for(context, "original", config.augmentation))
-        teacher = LiveTeacher(context.load("original"))
+        teacher = live_teacher(context.load("original"), fitter)
         torch.manual_seed(context.seed("exits"))
         model = with_exits(context.load("original"), context.recipe.exits, config.copy_last_exit)
         steps = 0

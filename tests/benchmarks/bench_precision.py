@@ -65,6 +65,7 @@ def seconds(
 
 def measure(size: str, kept: float) -> tuple[MultiExitForSequenceClassification, float]:
     """A model, and the time of its steps in bfloat16 against that in float32."""
+    torch.set_num_threads(1)
     width, heads, examples, length = SIZES[size]
     model = made(width, heads, kept)
     ids = torch.randint(5, VOCABULARY, (examples, length), generator=torch.Generator().manual_seed(0))
@@ -89,7 +90,6 @@ def test_what_auto_chooses_is_hardly_slower_than_the_other(size: str, kept: floa
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     print(f"bfloat16 is chosen from {WORTH_CASTING:.0f} multiply-adds for each number on")
     for size in SIZES:
         for kept in KEPT:

@@ -6,11 +6,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 from test_training import fit, make_context, make_model
+from tiny import apply
 from torch import nn
+from transformers import BertConfig, BertModel, ElectraConfig, ElectraModel
 
 from prunekit.distill import LiveTeacher
+from prunekit.exits import MultiExitForSequenceClassification
+from prunekit.models import load_backbone
+from prunekit.pruner import Pruner
+from prunekit.recipes import load_recipe
 from prunekit.stages.training import precision
 from prunekit.stages.training.fit import Fitter
+from prunekit.stages.training.matching import Matching
+from prunekit.stages.training.objectives import Objective
 from prunekit.stages.training.precision import autocast_dtype, multiply_adds_per_number
 from prunekit.stages.training.teaching import teacher_of
 
@@ -80,7 +88,7 @@ def test_a_training_run_and_its_validation_follow_the_model(
 @pytest.mark.parametrize("callers", [None, torch.bfloat16])
 @pytest.mark.parametrize("cache", ["off", "on"])
 @pytest.mark.parametrize("own", [None, torch.bfloat16])
-def test_a_teacher_computes_in_its_own_numbers_whatever_its_student_does(
+def test_a_teacher_computes_in_its_own_numbers_whatever_its_caller_does(
     tmp_path, monkeypatch, hardware, callers, cache, own
 ):
     monkeypatch.setattr(precision, "WORTH_CASTING", 1e9 if own is None else 0)
@@ -89,10 +97,80 @@ def test_a_teacher_computes_in_its_own_numbers_whatever_its_student_does(
     monkeypatch.setattr(type(context), "load", lambda self, role: model)
     fitter = Fitter(context)
     taught = SimpleNamespace(teacher="original", cache=cache, cache_precision="float32")
-    teacher = teacher_of(context, fitter, taught)
     batch = fitter.collate([fitter.train_rows[row] for row in range(8)])
     with torch.autocast("cpu", callers) if callers else nullcontext():
-        said = teacher(batch).logits
+        said = teacher_of(context, fitter, taught)(batch).logits
     with torch.autocast("cpu", own) if own else nullcontext():
         expected = LiveTeacher(model)(batch).logits
-    torch.testing.assert_close(said.float(), expected.float(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(said, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_live_teacher_answers_in_float32_and_its_attention_can_be_taught():
+    torch.manual_seed(0)
+    # ELECTRA projects its embedding, so that under autocast its hidden states are in bfloat16.
+    sizes = {"vocab_size": 50, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    electra = ElectraModel(ElectraConfig(hidden_size=32, embedding_size=16, **sizes))
+    teacher = MultiExitForSequenceClassification.from_backbone(electra, num_labels=2)
+    live = LiveTeacher(teacher, lambda: torch.autocast("cpu", torch.bfloat16))
+    bert = BertModel(BertConfig(hidden_size=16, **sizes), add_pooling_layer=False)
+    student = MultiExitForSequenceClassification.from_backbone(bert, num_labels=2)
+    ids = torch.randint(1, 50, (4, 6))
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids[:, 0] % 2}
+    said = live(batch, hidden_states=True)
+    assert {said.exit_logits.dtype, *(state.dtype for state in said.hidden_states)} == {torch.float32}
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        inside = teacher(**batch, output_hidden_states=True).hidden_states
+    assert torch.bfloat16 in {state.dtype for state in inside}
+    matching = Matching(student, teacher, "last")
+    assert torch.isfinite(Objective([matching.attention()], live)(student, batch))
+
+
+def test_every_model_of_a_run_computes_in_its_own_numbers(tmp_path, monkeypatch, hardware):
+    seen = set()
+    forward = MultiExitForSequenceClassification.forward
+
+    def watched(self, *arguments, **options):
+        seen.add((len(self.exits), torch.is_autocast_enabled("cpu")))
+        return forward(self, *arguments, **options)
+
+    # The original, with one exit, is to gain by bfloat16, the assistant that it teaches is not.
+    monkeypatch.setattr(
+        precision, "multiply_adds_per_number", lambda model: 99 if len(model.exits) == 1 else 9
+    )
+    monkeypatch.setattr(MultiExitForSequenceClassification, "forward", watched)
+    apply(tmp_path, stages=["finetune", "assistant"], training={"precision": "auto"})
+    assert seen == {(1, True), (2, False)}
+
+
+def small(**sizes):
+    """The built-in encoder with exits, slimmed."""
+    torch.manual_seed(0)
+    backbone = load_backbone(load_recipe("costeff").model, 536)
+    model = MultiExitForSequenceClassification.from_backbone(backbone, num_labels=2)
+    return slimmed(model, sizes) if sizes else model
+
+
+def minilm(**sizes):
+    config = BertConfig(
+        vocab_size=1000, hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536
+    )
+    backbone = BertModel(config, add_pooling_layer=False)
+    return slimmed(MultiExitForSequenceClassification.from_backbone(backbone, num_labels=2), sizes)
+
+
+def slimmed(model, sizes):
+    Pruner(model, ["heads", "neurons", "rank"], "random", budget={"name": "sizes", **sizes}).step()
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "number"),
+    [
+        (small, torch.bfloat16),
+        (lambda: small(heads=1, neurons=48, rank=32), None),
+        (lambda: minilm(heads=2, neurons=128, rank=64), torch.bfloat16),
+    ],
+    ids=["built-in encoder", "built-in encoder, 8x", "MiniLM, 8x"],
+)
+def test_what_the_shipped_recipes_train_computes_in_what_was_measured_to_be_quicker(model, number, hardware):
+    assert autocast_dtype("auto", CPU, model()) is number

@@ -97,7 +97,7 @@ class Fitter:
         each = self.settings.batch_size * PartialState().num_processes
         return math.ceil(math.ceil(len(self.context.task.train) / each) / self.settings.gradient_accumulation)
 
-    def autocast(self, model: nn.Module) -> torch.dtype | None:
+    def autocast_of(self, model: nn.Module) -> torch.dtype | None:
         """What a model computes in, as it is now: see :func:`autocast_dtype`."""
         return autocast_dtype(self.settings.precision, self.device, model)
 
@@ -118,7 +118,7 @@ class Fitter:
     def validate(self, model: Any) -> dict[str, Any]:
         """Validation scores: see :func:`exit_scores`."""
         task = self.context.task
-        logits = self.exit_logits(model, "validation", self.autocast(model))
+        logits = self.exit_logits(model, "validation", self.autocast_of(model))
         labels = task.validation.with_format("numpy")["labels"]
         return exit_scores(logits, labels, lambda true, said: score(task.task.metrics, true, said))
 
@@ -237,7 +237,7 @@ class Fitter:
             sampler=self._sampler(phase),
             collate=self.collate,
             evaluate_model=self.validate if select_best else None,
-            autocast=self.autocast(model),
+            autocast=self.autocast_of(model),
             seed=context.seed(phase, "dropout"),
             name=f"{context.key}, {phase}" if phase != context.key else phase,
             checkpoint_seconds=settings.checkpoint_seconds,

@@ -7,7 +7,7 @@ from torch import nn
 
 # With fewer multiply-adds for each number that goes in or comes out of a linear layer, casting these numbers
 # takes a processor longer than bfloat16 spares it. Break-even of models of 6 layers, widths 128 and 384,
-# batches of 700 tokens, one thread with AMX; see tests/benchmarks/bench_precision.py.
+# batches of 768 tokens, one thread; measured with AMX alone: tests/benchmarks/bench_precision.py.
 WORTH_CASTING = 50.0
 
 

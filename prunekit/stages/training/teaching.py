@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from accelerate import PartialState
+from torch import nn
 
 from ... import console
 from ...data import AugmentationConfig, Examples, augmented
@@ -61,6 +62,16 @@ def examples_for(
     )
 
 
+def live_teacher(model: nn.Module, fitter: Fitter) -> LiveTeacher:
+    """A teacher that is asked for every batch; it computes in what it would be trained in itself.
+
+    Args:
+        model: multi-exit.
+        fitter: of the stage.
+    """
+    return LiveTeacher(model, partial(computing, fitter.device, fitter.autocast_of(model)))
+
+
 def teacher_of(context: StageContext, fitter: Fitter, config: Taught) -> Teacher:
     """The teacher of a stage on the examples that a fitter trains on.
 
@@ -77,10 +88,10 @@ def teacher_of(context: StageContext, fitter: Fitter, config: Taught) -> Teacher
     """
     role, precision = config.teacher, config.cache_precision
     model = context.load(role)
-    autocast = fitter.autocast(model)
-    live = LiveTeacher(model, partial(computing, fitter.device, autocast))
+    live = live_teacher(model, fitter)
     if config.cache == "off":
         return live
+    autocast = fitter.autocast_of(model)
     folder, rows, lengths = context.cache_folder, fitter.examples.rows, fitter.examples.lengths
     there = cache_folder(folder, fingerprint(model, rows), precision, autocast)
     nbytes = cache_size(model, rows, lengths, fitter.collate, precision)
