@@ -20,7 +20,7 @@ import typer
 from transformers import AutoModelForSequenceClassification, BertConfig
 
 from prunekit.cli import app
-from prunekit.recipes import expand, load_recipe
+from prunekit.recipes import expand, load_recipe, shipped_recipes
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -130,6 +130,21 @@ def test_make_targets_exist():
     assert {"quickstart", "test"} <= set(targets)
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_readme_goes_on_with_the_run_that_quickstart_makes():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"^RECIPE \?= (\S+)$", makefile, re.MULTILINE)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    name = load_recipe(ROOT / recipe).name
+    runs = set(re.findall(r"\bruns/(\w+)", readme)) - {"mine"}
+    assert runs == {name}
+
+
+def test_recipes_page_names_every_shipped_recipe():
+    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    for name in shipped_recipes():
+        assert re.search(rf"^\|[^|]*`{name}`[^|]*\|", page, re.MULTILINE), name
 
 
 @pytest.mark.parametrize("block", blocks_in("yaml"), ids=str)
