@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_HALF_UP, Decimal
+
 from .comparison.schema import Comparison
 from .points import OperatingPoint
 from .schema import RunReport, SystemReport
@@ -27,9 +29,18 @@ def flops_words(macs: float) -> str:
     raise AssertionError("unreachable")
 
 
+def tenths(value: float, sign: str = "") -> str:
+    """One decimal, and ties away from zero, as the page's scripts round: ``93.25`` -> ``93.3``.
+
+    Args:
+        sign: as in a format: ``"+"`` for one before every number.
+    """
+    return f"{Decimal(value).quantize(Decimal('0.1'), ROUND_HALF_UP):{sign}f}"
+
+
 def percent_words(share: float | None) -> str:
     """``0.9718`` -> ``97.2 %``; a dash where there is none."""
-    return "–" if share is None else f"{100 * share:.1f} %"
+    return "–" if share is None else f"{tenths(100 * share)} %"
 
 
 def times_words(factor: float) -> str:

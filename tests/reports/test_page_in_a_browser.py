@@ -10,7 +10,8 @@ from comparison_sample import make_comparison, twice
 from report_sample import EVIL, evil, make_report, sparse
 
 from prunekit.reports import summary_sentence, write_report
-from prunekit.reports.words import compared_sentence
+from prunekit.reports.comparison.phrases import points_words
+from prunekit.reports.words import compared_sentence, percent_words
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 
@@ -19,6 +20,8 @@ TIP = "(t => t.hidden ? null : t.innerText)(document.getElementById('tooltip'))"
 WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 UNNAMED = """[...document.querySelectorAll('svg[role], [tabindex], input, button, select, [role=region]')]
     .filter(n => !(n.getAttribute('aria-label') || n.textContent.trim() || n.closest('label'))).length"""
+CUT_BELOW = """[...document.querySelectorAll('.scroll:not(.tall)')]
+    .filter(box => box.scrollHeight > box.clientHeight).length"""
 ERRORS = "document.getElementById('errors').textContent"
 PAPER = "getComputedStyle(document.body).backgroundColor"
 
@@ -88,6 +91,7 @@ def test_it_renders_from_the_file_system(browser, tmp_path, make, width):
     sentence = compared_sentence(report.comparison) if report.comparison else summary_sentence(report)
     assert browser.run("document.title").split() == f"{report.name}: {sentence}".split()
     assert not browser.run(WIDE), "the page scrolls sideways"
+    assert browser.run(CUT_BELOW) == 0, "a table that is shown whole has a scroll bar beside it"
     assert browser.run(UNNAMED) == 0
     assert browser.run("document.images.length") == 0
     assert browser.run("[...document.querySelectorAll('figure svg')].every(s => s.childElementCount)")
@@ -194,6 +198,14 @@ def test_a_comparison_says_what_its_figures_say(browser, tmp_path):
         for score, mark in zip(row.exit_scores, exits, strict=True):
             said = float(mark.split(f"{shown} ")[1].split(" %")[0])
             assert said == pytest.approx(100 * score.mean, abs=0.051)
+
+
+def test_words_and_page_round_alike(browser, tmp_path):
+    browser.open(write_report(tmp_path, compared()))
+    scores = [right / 2000 for right in range(2001)]
+    assert browser.run(f"{scores}.map(v => percent(v))") == [percent_words(score) for score in scores]
+    differences = [right / 2000 for right in range(-200, 201)]
+    assert browser.run(f"{differences}.map(points)") == [points_words(value) for value in differences]
 
 
 def test_a_comparison_sorts_by_click_and_by_keyboard(browser, tmp_path):

@@ -146,6 +146,6 @@ def test_numbers_in_words():
         "22.3 GFLOPs",
         "120 GFLOPs",
     ]
-    assert [percent_words(v) for v in (None, 0.97184)] == ["–", "97.2 %"]
+    assert [percent_words(v) for v in (None, 0.97184, 0.9325)] == ["–", "97.2 %", "93.3 %"]
     assert [times_words(v) for v in (8.06, 120.4)] == ["8.1x", "120x"]
     assert [seconds_words(v) for v in (3.21, 754, 7200)] == ["3.2 s", "12.6 min", "2.0 h"]
