@@ -9,11 +9,20 @@ from .points import OperatingPoint
 from .schema import RunReport, SystemReport
 
 
+def fixed(value: float, digits: int = 1, sign: str = "") -> str:
+    """So many decimals, and ties away from zero, as the page's scripts round: ``93.25`` -> ``93.3``.
+
+    Args:
+        sign: as in a format: ``"+"`` for one before every number.
+    """
+    return f"{Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP):{sign}f}"
+
+
 def count_words(value: float) -> str:
     """``13_920_024`` -> ``13.92 M``."""
     if value >= 1e6:
-        return f"{value / 1e6:.2f} M"
-    return f"{value / 1e3:.1f} k" if value >= 1e4 else f"{value:,.0f}"
+        return f"{fixed(value / 1e6, 2)} M"
+    return f"{fixed(value / 1e3)} k" if value >= 1e4 else f"{value:,.0f}"
 
 
 def flops_words(macs: float) -> str:
@@ -25,34 +34,25 @@ def flops_words(macs: float) -> str:
         if flops >= scale or unit == "k":
             value = flops / scale
             digits = 0 if value >= 100 else 1 if value >= 10 else 2
-            return f"{value:.{digits}f} {unit}FLOPs"
+            return f"{fixed(value, digits)} {unit}FLOPs"
     raise AssertionError("unreachable")
-
-
-def tenths(value: float, sign: str = "") -> str:
-    """One decimal, and ties away from zero, as the page's scripts round: ``93.25`` -> ``93.3``.
-
-    Args:
-        sign: as in a format: ``"+"`` for one before every number.
-    """
-    return f"{Decimal(value).quantize(Decimal('0.1'), ROUND_HALF_UP):{sign}f}"
 
 
 def percent_words(share: float | None) -> str:
     """``0.9718`` -> ``97.2 %``; a dash where there is none."""
-    return "–" if share is None else f"{tenths(100 * share)} %"
+    return "–" if share is None else f"{fixed(100 * share)} %"
 
 
 def times_words(factor: float) -> str:
     """``8.06`` -> ``8.1x``."""
-    return f"{factor:.0f}x" if factor >= 100 else f"{factor:.1f}x"
+    return f"{fixed(factor, 0 if factor >= 100 else 1)}x"
 
 
 def seconds_words(seconds: float) -> str:
     """``754`` -> ``12.6 min``."""
     if seconds < 90:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+        return f"{fixed(seconds)} s"
+    return f"{fixed(seconds / 60)} min" if seconds < 5400 else f"{fixed(seconds / 3600)} h"
 
 
 def chosen_point(system: SystemReport) -> OperatingPoint:

@@ -11,7 +11,14 @@ from report_sample import EVIL, evil, make_report, sparse
 
 from prunekit.reports import summary_sentence, write_report
 from prunekit.reports.comparison.phrases import points_words
-from prunekit.reports.words import compared_sentence, percent_words
+from prunekit.reports.words import (
+    compared_sentence,
+    count_words,
+    flops_words,
+    percent_words,
+    seconds_words,
+    times_words,
+)
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 
@@ -206,6 +213,12 @@ def test_words_and_page_round_alike(browser, tmp_path):
     assert browser.run(f"{scores}.map(v => percent(v))") == [percent_words(score) for score in scores]
     differences = [right / 2000 for right in range(-200, 201)]
     assert browser.run(f"{differences}.map(points)") == [points_words(value) for value in differences]
+    counts = [*range(10_000, 20_000, 50), *range(1_000_000, 2_000_000, 12_500)]
+    assert browser.run(f"{counts}.map(count)") == [count_words(value) for value in counts]
+    assert browser.run(f"{counts}.map(flops)") == [flops_words(value) for value in counts]
+    factors = [eighth / 8 for eighth in range(8, 1000)]
+    assert browser.run(f"{factors}.map(times)") == [times_words(f).replace("x", "×") for f in factors]
+    assert browser.run(f"{factors}.map(seconds)") == [seconds_words(value) for value in factors]
 
 
 def test_a_comparison_sorts_by_click_and_by_keyboard(browser, tmp_path):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ..words import flops_words, percent_words, tenths
+from ..words import fixed, flops_words, percent_words
 from .schema import Comparison, CurveOrder, Difference, Spread
 
 
 def points_words(value: float) -> str:
     """A difference of scores in points: ``0.0123`` -> ``+1.2``, ``-0.0004`` -> ``0.0``."""
-    words = tenths(100 * value, sign="+")
+    words = fixed(100 * value, sign="+")
     return "0.0" if float(words) == 0 else words.replace("-", "−")
 
 
@@ -59,4 +59,4 @@ def spread_words(spread: Spread | None) -> str:
     """Scores in points: ``84.3 ± 0.6``; a dash where there is none."""
     if spread is None:
         return "–"
-    return tenths(100 * spread.mean) + ("" if spread.std is None else f" ± {tenths(100 * spread.std)}")
+    return fixed(100 * spread.mean) + ("" if spread.std is None else f" ± {fixed(100 * spread.std)}")

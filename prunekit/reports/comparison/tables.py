@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..tables import Row
-from ..words import count_words, flops_words, percent_words, seconds_words, tenths, times_words
+from ..words import count_words, fixed, flops_words, percent_words, seconds_words, times_words
 from .phrases import difference_words, order_words, points_words, spread_words
 from .schema import ComparedSystem, ComparedTask, Comparison, Spread, TaskRow
 
@@ -70,7 +70,7 @@ def _short_row(comparison: Comparison, system: ComparedSystem) -> Row | None:
 def _metrics(task: ComparedTask, scores: dict[str, Spread] | None) -> str:
     if scores is None:
         return NONE
-    others = [tenths(100 * scores[m].mean) for m in task.metrics[1:]]
+    others = [fixed(100 * scores[m].mean) for m in task.metrics[1:]]
     return " / ".join([spread_words(scores[task.metric]), *others])
 
 
@@ -78,7 +78,7 @@ def _short(task: ComparedTask, row: TaskRow | None) -> str:
     if row is None or row.short_scores is None:
         return NONE
     own, whole = row.short_scores[task.metric].mean, row.scores[task.metric].mean
-    return f"{tenths(100 * own)} ({points_words(own - whole)})"
+    return f"{fixed(100 * own)} ({points_words(own - whole)})"
 
 
 def effort_rows(comparison: Comparison) -> Table:

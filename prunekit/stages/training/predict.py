@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from ...distill import model_inputs
+from ...distill.teachers import computing
 from .batches import Rows
 
 Integers = npt.NDArray[np.int64]
@@ -54,8 +54,7 @@ def exit_answers(
     done: list[tuple[Integers, Floats, Floats | None]] = []
     for places in batches[state.process_index :: state.num_processes]:
         batch = model_inputs(collate([rows[int(row)] for row in places]))
-        context = nullcontext() if autocast is None else torch.autocast(device.type, autocast)
-        with context:
+        with computing(device, autocast):
             output = model(**{k: v.to(device) for k, v in batch.items()}, all_exits=True)
         sure = output.exit_certainty
         said = output.exit_logits.float().cpu().numpy()

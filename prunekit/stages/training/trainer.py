@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from ... import console
+from ...distill.teachers import computing
 from ...errors import RunError, TrainingError
 from ..base import derive_seed
 from . import checkpoints
@@ -155,9 +156,7 @@ class StageTrainer(Trainer):
         self, cache_enabled: bool | None = True
     ) -> AbstractContextManager[Any]:
         """Autocast in the precision that was asked for."""
-        if self.autocast is None:
-            return nullcontext()
-        return torch.autocast(self.args.device.type, self.autocast)
+        return computing(self.args.device, self.autocast)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         return self.sampler
