@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 import torch
-from bench_cache import VOCABULARY, minilm, slender
+from bench_cache import VOCABULARY, slender
+from random_bert import random_bert
 from torch import Tensor
 
 from prunekit.distill import LiveTeacher, Teacher, TeacherOutput
@@ -80,7 +81,7 @@ class Steps:
 def measure(length: int) -> float:
     """Seconds with the attention that is trained with, against PyTorch's choice."""
     batch = batch_of(length)
-    taught = LiveTeacher(minilm())(batch, hidden_states=True)
+    taught = LiveTeacher(random_bert(VOCABULARY))(batch, hidden_states=True)
     ours, theirs = Steps(trained_attention, taught), Steps(lambda model: nullcontext(), taught)
     for number in range(STEPS + 1):
         for steps in (ours, theirs) if number % 2 else (theirs, ours):

@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from random_bert import random_bert
 from torch import Tensor
-from transformers import BertConfig, BertModel
 
 from prunekit.distill import CachedTeacher, LiveTeacher, Teacher
 from prunekit.exits import MultiExitForSequenceClassification
@@ -35,23 +35,9 @@ LIMIT = 0.5
 EXAMPLES, BATCH, VOCABULARY = 512, 32, 30522
 
 
-def minilm() -> MultiExitForSequenceClassification:
-    """Random weights; two calls give the same model."""
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=384,
-        num_hidden_layers=6,
-        num_attention_heads=12,
-        intermediate_size=1536,
-    )
-    backbone = BertModel(config, add_pooling_layer=False)
-    return MultiExitForSequenceClassification.from_backbone(backbone, num_labels=2, reads="mean")
-
-
 def slender() -> MultiExitForSequenceClassification:
     """The student at 8x."""
-    model = minilm()
+    model = random_bert(VOCABULARY)
     budget = {"name": "sizes", "heads": 2, "neurons": 128, "rank": 64}
     Pruner(model, ["heads", "neurons", "rank"], "random", budget=budget).step()
     return model
@@ -106,7 +92,7 @@ class Recovery:
 def measure(autocast: bool, folder: Path) -> tuple[Recovery, Recovery, float, int]:
     """One epoch with each teacher; also the seconds that writing the cache took, and its bytes."""
     dataset, lengths = split()
-    teacher = minilm()
+    teacher = random_bert(VOCABULARY)
     begun = time.perf_counter()
     cached = CachedTeacher.build(
         teacher, dataset, lengths, collate, folder, autocast=torch.bfloat16 if autocast else None

@@ -14,7 +14,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel
+from random_bert import random_bert
 
 from prunekit.exits import MultiExitForSequenceClassification
 from prunekit.pruner import Pruner
@@ -36,16 +36,7 @@ KEPT = (1.0, 0.5, 0.25, 0.125)
 
 def made(width: int, heads: int, kept: float) -> MultiExitForSequenceClassification:
     """Random weights, a share of the units kept."""
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=width,
-        num_hidden_layers=6,
-        num_attention_heads=heads,
-        intermediate_size=4 * width,
-    )
-    backbone = BertModel(config, add_pooling_layer=False)
-    model = MultiExitForSequenceClassification.from_backbone(backbone, num_labels=2, reads="mean")
+    model = random_bert(VOCABULARY, width, heads)
     if kept < 1:
         Pruner(model, ["heads", "neurons", "rank"], "random", budget={"name": "ratio", "keep": kept}).step()
     return model.train()

@@ -18,12 +18,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from random_bert import random_bert
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.profiler import ProfilerActivity, profile
-from transformers import BertConfig, BertModel
 
-from prunekit.exits import MultiExitForSequenceClassification
 from prunekit.granularities import registry as granularities
 from prunekit.groups import Group
 from prunekit.scorers import registry as scorers
@@ -44,16 +43,7 @@ def exit_losses(model: nn.Module, batch: Batch) -> torch.Tensor:
 
 def setting() -> tuple[nn.Module, list[Group], Batch]:
     """The model, its heads and neurons, and one batch."""
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=384,
-        num_hidden_layers=6,
-        num_attention_heads=12,
-        intermediate_size=1536,
-    )
-    backbone = BertModel(config, add_pooling_layer=False)
-    model = MultiExitForSequenceClassification.from_backbone(backbone, num_labels=2).eval()
+    model = random_bert(VOCABULARY, reads="first").eval()
     groups = [g for name in ("heads", "neurons") for g in granularities.build(name).groups(model)]
     batch = (torch.randint(VOCABULARY, (BATCH, TOKENS)), torch.randint(2, (BATCH,)))
     return model, groups, batch
