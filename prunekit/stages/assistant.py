@@ -59,6 +59,7 @@ class Assistant(Stage):
         from ..planning import Work
 
         config = self.config
+        plan.start_anew()  # from the original, whatever stages stand between
         plan.put_exits(plan.recipe.exits)
         plan.check_copies(config.augmentation)
         works = [

@@ -308,6 +308,15 @@ def test_a_checkpoint_can_be_the_student(taught, tmp_path):
         assert torch.equal(student.backbone.state_dict()[name], tensor)
 
 
+def test_a_plan_knows_that_an_assistant_begins_as_the_original(tmp_path):
+    planned = plan(tiny_recipe(tmp_path, student=STUDENT, stages=["finetune", "student", "assistant"]))
+    assert [len(stage.figures.layers) for stage in planned.stages] == [2, 1, 2]
+    folder = apply(
+        tmp_path, student=STUDENT, assistant={"epochs": 0.1}, stages=["finetune", "student", "assistant"]
+    )
+    assert load(folder / "stages/3-assistant/model").config.num_hidden_layers == 2
+
+
 def test_a_student_with_another_vocabulary_is_refused(taught, tmp_path):
     changes = {"data": {"seed": 99, "train_size": 5}, "student": {"name": str(taught / "model")}}
     recipe = tiny_recipe(tmp_path, finetune={"epochs": 0.2}, stages=["finetune", "student"], **changes)
