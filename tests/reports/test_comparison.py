@@ -240,6 +240,25 @@ def test_the_same_system_twice_is_not_told_apart():
     assert order_words(order, task.budget).startswith("level at every budget")
 
 
+def test_order_of_sweeps_is_that_of_the_lines_through_their_dots(comparison):
+    for task in comparison.tasks:
+        rows = {row.system: row for row in task.rows}
+        swept = [row.system for row in task.rows if len(row.exit_layers) > 1 and row.system != "costeff"]
+        assert [order.second for order in task.sweep_orders] == swept
+        for order in task.sweep_orders:
+            lines = [
+                np.array(sorted((p.macs, p.score) for p in rows[name].points)).T
+                for name in (order.first, order.second)
+            ]
+            at = np.linspace(max(x[0] for x, _ in lines), min(x[-1] for x, _ in lines), 4001)[1:-1]
+            ahead = np.subtract(*(np.interp(at, x, y) for x, y in lines))
+            clear = np.abs(ahead) > 1e-6
+            below = np.array([any(a <= x < b for a, b in order.below) for x in at])
+            assert (below == (ahead < 0))[clear].all()
+            assert order.above_share == pytest.approx((ahead > 0).mean(), abs=0.005)
+            assert order.always == (not order.below and order.above_share > 0)
+
+
 def test_order_of_curves_on_the_grid(comparison):
     """Where both curves have a value on the grid, the ranges say which is below."""
     for task in comparison.tasks:

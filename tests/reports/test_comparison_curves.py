@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunekit.reports.comparison.curves import area, on_frontier, staircase, where_below
+from prunekit.reports.comparison.curves import area, on_frontier, staircase, where_below, where_line_below
 
 # Few distinct values, so that ties come up.
 points = st.lists(st.tuples(st.integers(1, 12), st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=9)
@@ -142,3 +142,52 @@ def test_where_a_curve_lies_below(first, second):
         assert [budget, budget] not in below
     assert all(a < b or a == b == budget for a, b in below)
     assert all(b < c for (_, b), (c, _) in itertools.pairwise(below))
+
+
+lines = st.dictionaries(st.integers(1, 12), st.integers(0, 8), min_size=2, max_size=7)
+
+
+def on_line(line, at):
+    """The line through the points, by its two-point form."""
+    known = sorted(line)
+    left = max(c for c in known if c <= at)
+    right = min(c for c in known if c >= at)
+    if left == right:
+        return float(line[left])
+    return line[left] + (line[right] - line[left]) * (at - left) / (right - left)
+
+
+@given(lines, lines, st.integers(1, 14))
+def test_where_a_line_through_points_lies_below(first, second, budget):
+    arrays = [
+        (np.array(list(line), dtype=float), np.array(list(line.values()), dtype=float))
+        for line in (first, second)
+    ]
+    found = where_line_below(*arrays, budget)
+    start, end = max(min(first), min(second)), min(max(first), max(second), budget)
+    if start >= end:
+        assert found is None
+        return
+    below, share = found
+    assert all(start <= a < b <= end for a, b in below)
+    assert all(b < c for (_, b), (c, _) in itertools.pairwise(below))
+    at = start + (np.arange(700) + 0.5) / 700 * (end - start)
+    ahead = np.array([on_line(first, x) - on_line(second, x) for x in at])
+    clear = np.abs(ahead) > 1e-9
+    inside = np.array([any(a <= x < b for a, b in below) for x in at])
+    assert (inside == (ahead < 0))[clear].all()
+    # Each of at most 24 turns may be wrong by half a step.
+    assert share == pytest.approx((ahead > 1e-9).mean(), abs=24 / 700)
+    assert where_line_below(arrays[0], arrays[0], budget) in (None, ([], 0.0))
+
+
+def test_a_line_is_as_long_as_its_policies_reach():
+    steep, flat = (np.array([1.0, 3.0]), np.array([0.0, 2.0])), (np.array([0.0, 4.0]), np.array([0.5, 0.5]))
+    assert where_line_below(steep, flat, 9.0) == ([[1.0, 1.5]], 0.75)
+    assert where_line_below(flat, steep, 9.0) == ([[1.5, 3.0]], 0.25)
+    assert where_line_below(steep, flat, 2.0) == ([[1.0, 1.5]], 0.5)
+    assert where_line_below(steep, (np.array([2.0]), np.array([0.0])), 9.0) is None
+    assert where_line_below(steep, (np.array([3.0, 4.0]), np.array([0.0, 1.0])), 9.0) is None
+    # Two policies of one cost: their mean, which is level with the other line.
+    same = (np.array([0.0, 0.0, 4.0]), np.array([0.0, 1.0, 0.5]))
+    assert where_line_below(same, flat, 9.0) == ([], 0.0)

@@ -4,6 +4,7 @@ const named = (row) => element("span", { class: "named" }, swatch(compared.get(r
 const denseName = () => element("span", { class: "named" }, swatch({ colour: "var(--mark)", shape: "diamond" }, false), comparison.dense_name);
 const differenceOf = (name, at) => task().differences.find((d) => d.second === name && d.at === at);
 const orderOf = (name) => task().orders.find((o) => o.second === name);
+const sweepOrderOf = (name) => task().sweep_orders.find((o) => o.second === name);
 
 // What the comparison says, in a few sentences; names stand out, since they may be any words.
 function verdict() {
@@ -116,14 +117,15 @@ function differencesSection() {
         { name: "Real (p)", left: true, value: (r) => of(r)?.p ?? null, show: (r) => (of(r) ? `${of(r).real ? "yes" : "open"} (${chance(of(r).p)})` : NONE) },
       ];
     };
-    const curve = (r) => { const o = orderOf(r.system); return !o ? NONE : o.always ? "always" : `${percent(o.above_share, 0)} of budgets`; };
+    const above = (name, of) => ({ name, value: (r) => of(r.system)?.above_share ?? null,
+      show: (r) => { const o = of(r.system); return !o ? NONE : o.always ? "always" : `${percent(o.above_share, 0)} of budgets`; } });
     return [
       { name: `${subject} against`, left: true, wrap: true, value: (r) => labelOf(r.system), show: named },
       ...group("area", "Area, points"), ...group("chosen", "Chosen policies, points"),
-      { name: "Curve above", value: (r) => orderOf(r.system)?.above_share ?? null, show: curve },
+      above("Curve above", orderOf), above("Sweep above", sweepOrderOf),
     ];
   };
-  card("Which differences are real", `Points of score that ${subject} is ahead of (or behind) each other system. A filled dot: the 95 % interval does not hold zero. Paired bootstrap over examples and seeds, ${whole(comparison.resamples)} resamples.`,
+  card("Which differences are real", `Points of score that ${subject} is ahead of (or behind) each other system. A filled dot: the 95 % interval does not hold zero. Paired bootstrap over examples and seeds, ${whole(comparison.resamples)} resamples. The curve picks its policies on validation examples; the sweep is the line through all dots, as in the paper's Figure 3.`,
     { id: "differences", nav: "Differences" },
     remade(() => table(columns(), task().rows.filter((row) => !isSubject(row)), { caption: `Differences on ${task().task}` })));
 }

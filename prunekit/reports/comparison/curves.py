@@ -18,6 +18,10 @@ So it is a score: what somebody gets who may spend a budget drawn evenly from 0 
 answering well when little may be spent and for going on improving, does not depend on how many thresholds a
 sweep tried where, and a single-exit model has one as well (two steps). The constant answer belongs to every
 system, or one would be worse off for having an early exit that is no better than chance.
+
+The paper's Figure 3 draws the sweep itself: every threshold's cost and score on the reported examples, the
+points joined by straight lines. Nothing is picked, so it holds no chance of the held-out examples, and who
+wants a cost between two thresholds gets the line by drawing one of the two for every example.
 """
 
 from __future__ import annotations
@@ -89,6 +93,7 @@ def on_frontier(costs: Array, scores: Array) -> npt.NDArray[np.bool_]:
     return kept
 
 
+TINY = 1e-12  # means of the same scores in another order are not a difference
 Sweep = tuple[Array, Array, Array]  # costs, scores, and what policies are picked by, [P] each
 
 
@@ -108,16 +113,57 @@ def where_below(first: list[Sweep], second: list[Sweep], budget: float) -> tuple
     steps = np.unique([*steps[(steps > 0) & (steps < budget)], budget])
     curves = [np.mean([staircase(steps, *sweep) for sweep in seeds], axis=0) for seeds in (first, second)]
     ahead = curves[0] - curves[1]
-    tiny = 1e-12  # means of the same scores in another order are not a difference
-    ends = [*steps[1:].tolist(), budget]
-    below: list[list[float]] = []
-    for start, end, difference in zip(steps.tolist(), ends, ahead, strict=True):
-        if difference >= -tiny:
-            continue
-        if below and below[-1][1] == start:
-            below[-1][1] = end
-        else:
-            below.append([start, end])
-    widths = np.diff([*steps, budget])
-    share = float(widths[ahead > tiny].sum() / widths.sum()) if widths.sum() else float(ahead[0] > tiny)
-    return below, share
+    ends = np.append(steps, budget)
+    widths = np.diff(ends)
+    share = float(widths[ahead > TINY].sum() / widths.sum()) if widths.sum() else float(ahead[0] > TINY)
+    return _ranges(ends, ahead < -TINY), share
+
+
+Line = tuple[Array, Array]  # costs and scores of the points that are joined, [P] each
+
+
+def where_line_below(first: Line, second: Line, budget: float) -> tuple[list[list[float]], float] | None:
+    """:func:`where_below` of two sweeps' points, joined by straight lines.
+
+    Compared are the costs that both lines span, up to ``budget``; none where there is no such range, as with
+    a system of one policy. Of points with one cost the mean counts.
+
+    Args:
+        first, second: mean over the seeds of what each policy costs and scores.
+
+    Returns:
+        Ranges of costs where the first's line is strictly below, and the share where it is strictly above.
+    """
+    lines = [_merged(*line) for line in (first, second)]
+    start, end = max(costs[0] for costs, _ in lines), min(budget, *(costs[-1] for costs, _ in lines))
+    if start >= end:
+        return None
+    corners = np.unique([start, end, *(c for costs, _ in lines for c in costs if start < c < end)])
+    ahead = np.subtract(*(np.interp(corners, costs, scores) for costs, scores in lines))
+    ahead[np.abs(ahead) < TINY] = 0
+    # Between two corners the difference is a straight line too, and crosses 0 at most once.
+    turns = [
+        a + (b - a) * x / (x - y)
+        for a, b, x, y in zip(corners, corners[1:], ahead, ahead[1:], strict=False)
+        if x * y < 0
+    ]
+    knots = np.unique([*corners, *turns])
+    middle = np.interp((knots[:-1] + knots[1:]) / 2, corners, ahead)
+    return _ranges(knots, middle < 0), float(np.diff(knots)[middle > 0].sum() / (end - start))
+
+
+def _merged(costs: Array, scores: Array) -> Line:
+    """Costs ascending, each once."""
+    known, which = np.unique(costs, return_inverse=True)
+    return known, np.bincount(which, scores) / np.bincount(which)
+
+
+def _ranges(ends: Array, inside: npt.NDArray[np.bool_]) -> list[list[float]]:
+    """The cells ``[ends[i], ends[i + 1]]`` that are inside, neighbours as one range."""
+    found: list[list[float]] = []
+    for start, end, chosen in zip(ends.tolist(), ends[1:].tolist(), inside, strict=False):
+        if chosen and found and found[-1][1] == start:
+            found[-1][1] = end
+        elif chosen:
+            found.append([start, end])
+    return found

@@ -139,7 +139,8 @@ class Difference:
 class CurveOrder:
     """Whether the first system's mean curve lies above the second's, over the seeds both have.
 
-    Compared is at every budget from the cheaper one's first exit to ``ComparedTask.budget``, not on a grid.
+    Compared is at every budget from the cheaper one's first exit to ``ComparedTask.budget``, not on a grid;
+    in ``ComparedTask.sweep_orders`` at every cost that both sweeps span.
 
     Attributes:
         always: nowhere below, and somewhere above.
@@ -171,6 +172,8 @@ class ComparedTask:
             validation.
         differences: of the subject against every other system, ``chosen`` and ``area``.
         orders: the same for the curves; none where the two systems share no seed.
+        sweep_orders: the same for the lines through the points of each sweep (the paper's Figure 3), nothing
+            picked; none either where the two span no cost in common.
     """
 
     task: str
@@ -187,6 +190,7 @@ class ComparedTask:
     rows: list[TaskRow]
     differences: list[Difference] = field(default_factory=list)
     orders: list[CurveOrder] = field(default_factory=list)
+    sweep_orders: list[CurveOrder] = field(default_factory=list)
     note: str = ""
 
 

@@ -125,9 +125,15 @@ def task_rows(comparison: Comparison, task: ComparedTask) -> Table:
 def difference_rows(comparison: Comparison, task: ComparedTask) -> Table:
     """The subject against every other system: scores, areas, curves, in words."""
     subject = comparison.system(comparison.subject).label
-    orders = {order.second: order for order in task.orders}
+    kinds = [{order.second: order for order in orders} for orders in (task.orders, task.sweep_orders)]
     found = {(d.second, d.at): d for d in task.differences}
-    header = [f"{subject} against", f"{task.metric}, chosen policies", "Area", "Its curve lies"]
+    header = [
+        f"{subject} against",
+        f"{task.metric}, chosen policies",
+        "Area",
+        "Its curve lies",
+        "Its sweep, joined, lies",
+    ]
     rows: list[Row] = [
         [
             comparison.system(name).label,
@@ -135,7 +141,7 @@ def difference_rows(comparison: Comparison, task: ComparedTask) -> Table:
                 difference_words(found[name, at]) if (name, at) in found else "no seed in common"
                 for at in ("chosen", "area")
             ),
-            order_words(orders[name], task.budget) if name in orders else NONE,
+            *(order_words(orders[name], task.budget) if name in orders else NONE for orders in kinds),
         ]
         for name in (row.system for row in task.rows if row.system != comparison.subject)
     ]

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import RunError
 from ..points import OperatingPoint, Subset
-from .curves import Array, area, on_frontier, staircase, where_below
+from .curves import Array, area, on_frontier, staircase, where_below, where_line_below
 from .resampling import Resampled, paired_difference, resample, seed_draws
 from .runs import SystemRun
 from .schema import ComparedTask, Curve, CurveOrder, Difference, PolicyPoint, Spread, TaskRow
@@ -41,6 +41,7 @@ def compare_task(runs: Sequence[SystemRun], subject: str, resamples: int, seed: 
     }
     rows = {name: _row(own, dense, budget, grid, resampled[name]) for name, own in systems.items()}
     others = [name for name in systems if name != subject] if subject in systems else []
+    pairs = [pair for name in others if (pair := _paired(systems[subject], systems[name])) is not None]
     return ComparedTask(
         task=runs[0].task,
         metric=evaluation.metrics[0],
@@ -59,11 +60,8 @@ def compare_task(runs: Sequence[SystemRun], subject: str, resamples: int, seed: 
             for name in others
             for found in _differences((rows[subject], rows[name]), resampled, evaluation.metrics[0], seed)
         ],
-        orders=[
-            order
-            for name in others
-            if (order := _order((systems[subject], systems[name]), budget)) is not None
-        ],
+        orders=[_order(*pair, budget) for pair in pairs],
+        sweep_orders=[order for pair in pairs if (order := _sweep_order(*pair, budget)) is not None],
         note=runs[0].note,
     )
 
@@ -208,12 +206,26 @@ def _differences(
     return found
 
 
-def _order(systems: tuple[list[Swept], list[Swept]], budget: float) -> CurveOrder | None:
-    """Over the seeds both have; none where they share no seed."""
-    first, second = systems
+def _paired(first: list[Swept], second: list[Swept]) -> tuple[list[Swept], list[Swept]] | None:
+    """Two systems over the seeds both have; none where they share no seed."""
     shared = {r.run.seed for r in first} & {r.run.seed for r in second}
-    if not shared:
+    one, other = ([r for r in own if r.run.seed in shared] for own in (first, second))
+    return (one, other) if shared else None
+
+
+def _order(first: list[Swept], second: list[Swept], budget: float) -> CurveOrder:
+    below, above = where_below([r.sweep for r in first], [r.sweep for r in second], budget)
+    return CurveOrder(first[0].run.system, second[0].run.system, not below and above > 0, below, above)
+
+
+def _sweep_order(first: list[Swept], second: list[Swept], budget: float) -> CurveOrder | None:
+    """None where the sweeps span no cost in common."""
+    lines = [[(p.macs, p.score) for p in _points(own)] for own in (first, second)]
+    if not all(lines):
         return None
-    one, other = ([r.sweep for r in own if r.run.seed in shared] for own in systems)
-    below, above = where_below(one, other, budget)
+    one, other = (tuple(np.array(line).T) for line in lines)
+    found = where_line_below(one, other, budget)
+    if found is None:
+        return None
+    below, above = found
     return CurveOrder(first[0].run.system, second[0].run.system, not below and above > 0, below, above)
