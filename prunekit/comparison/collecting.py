@@ -57,10 +57,13 @@ def collect(runs: Sequence[Finished]) -> tuple[RunReport, Comparison]:
     from ..reports.comparison.comparing import compare
 
     for one in runs:
-        if not is_done(one.folder) or not (one.folder / "report" / "report.json").is_file():
+        if not is_done(one.folder):
+            raise RunError(f"the run {one.folder} is not finished", "give its prunekit apply command again")
+        if not (one.folder / "report" / "report.json").is_file():
             raise RunError(
-                f"the run {one.folder} is not finished, or wrote no report",
-                "give its prunekit apply command again; the last of its stages must be evaluate",
+                f"the run {one.folder} has no report",
+                "the last of its stages must be evaluate; if its report was deleted, delete its done.json "
+                "and its stages/*-evaluate too, and give its prunekit apply command again",
             )
     reports = [read_report(one.folder / "report") for one in runs]
     comparison = compare(

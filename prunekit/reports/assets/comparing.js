@@ -118,14 +118,14 @@ function differencesSection() {
       ];
     };
     const above = (name, of) => ({ name, value: (r) => of(r.system)?.above_share ?? null,
-      show: (r) => { const o = of(r.system); return !o ? NONE : o.always ? "always" : `${percent(o.above_share, 0)} of budgets`; } });
+      show: (r) => { const o = of(r.system); return !o ? NONE : o.always ? "always" : percent(o.above_share, 0); } });
     return [
       { name: `${subject} against`, left: true, wrap: true, value: (r) => labelOf(r.system), show: named },
       ...group("area", "Area, points"), ...group("chosen", "Chosen policies, points"),
       above("Curve above", orderOf), above("Sweep above", sweepOrderOf),
     ];
   };
-  card("Which differences are real", `Points of score that ${subject} is ahead of (or behind) each other system. A filled dot: the 95 % interval does not hold zero. Paired bootstrap over examples and seeds, ${whole(comparison.resamples)} resamples. The curve picks its policies on validation examples; the sweep is the line through all dots, as in the paper's Figure 3.`,
+  card("Which differences are real", `Points of score that ${subject} is ahead of (or behind) each other system. A filled dot: the 95 % interval does not hold zero. Paired bootstrap over examples and seeds, ${whole(comparison.resamples)} resamples. Above: at which share of the budgets. The curve picks its policies on validation examples; the sweep is the line through all dots, as in the paper's Figure 3.`,
     { id: "differences", nav: "Differences" },
     remade(() => table(columns(), task().rows.filter((row) => !isSubject(row)), { caption: `Differences on ${task().task}` })));
 }

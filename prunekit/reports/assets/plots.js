@@ -129,7 +129,7 @@ function sizeGrid({ svg, width, rows, columns }) {
 
 // One interval beside a line at zero, for a table's cell; all of a column have the same ends.
 function interval({ low, mean, high, colour, real }, [from, to]) {
-  const width = 112, X = (v) => 7 + ((v - from) / (to - from)) * (width - 14);
+  const width = 96, X = (v) => 7 + ((v - from) / (to - from)) * (width - 14);
   return element("svg", { class: "interval", width, height: 20, viewBox: `0 0 ${width} 20`, "aria-hidden": "true" },
     element("line", { x1: X(0), x2: X(0), y1: 0, y2: 20, class: "axis strong" }),
     element("line", { x1: X(low), x2: X(high), y1: 10, y2: 10, stroke: colour, "stroke-width": 2 }),
