@@ -214,8 +214,7 @@ def _paired(first: list[Swept], second: list[Swept]) -> tuple[list[Swept], list[
 
 
 def _order(first: list[Swept], second: list[Swept], budget: float) -> CurveOrder:
-    below, above = where_below([r.sweep for r in first], [r.sweep for r in second], budget)
-    return CurveOrder(first[0].run.system, second[0].run.system, not below and above > 0, below, above)
+    return _ordered(first, second, *where_below([r.sweep for r in first], [r.sweep for r in second], budget))
 
 
 def _sweep_order(first: list[Swept], second: list[Swept], budget: float) -> CurveOrder | None:
@@ -225,7 +224,8 @@ def _sweep_order(first: list[Swept], second: list[Swept], budget: float) -> Curv
         return None
     one, other = (tuple(np.array(line).T) for line in lines)
     found = where_line_below(one, other, budget)
-    if found is None:
-        return None
-    below, above = found
+    return None if found is None else _ordered(first, second, *found)
+
+
+def _ordered(first: list[Swept], second: list[Swept], below: list[list[float]], above: float) -> CurveOrder:
     return CurveOrder(first[0].run.system, second[0].run.system, not below and above > 0, below, above)
