@@ -26,8 +26,8 @@ class TrainingConfig(BaseModel):
     max_length: int = Field(128, ge=3, description="tokens of an example; longer ones are cut")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="bfloat16 (autocast), float32, or auto: bfloat16 where the hardware computes in it and, "
-        "on a processor, the model's layers are wide enough to gain by it",
+        description="bfloat16 (autocast), float32, or auto: bfloat16 where the hardware is quicker in it "
+        "and, on a processor, the model's layers are wide enough to gain by it",
     )
     threads: int | None = Field(None, ge=1, description="processor threads; PyTorch's choice when omitted")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's, not on biases and layer norms")

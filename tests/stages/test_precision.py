@@ -27,8 +27,8 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def hardware(monkeypatch):
-    """A processor that computes in bfloat16."""
-    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: True)
+    """A processor that is quicker in bfloat16."""
+    monkeypatch.setattr(precision, "cpu_is_quicker_in_bfloat16", lambda: True)
 
 
 def wide():
@@ -50,9 +50,32 @@ def test_auto_is_bfloat16_for_models_that_gain_by_it(hardware):
     assert autocast_dtype("auto", CPU, narrow()) is None
 
 
-def test_auto_is_float32_on_a_processor_without_bfloat16(monkeypatch):
-    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: False)
+def test_auto_is_float32_on_a_processor_that_is_no_quicker_in_bfloat16(monkeypatch):
+    monkeypatch.setattr(precision, "cpu_is_quicker_in_bfloat16", lambda: False)
     assert autocast_dtype("auto", CPU, wide()) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "finds", "quicker"),
+    [
+        ("Intel(R) Xeon(R) Platinum 8488C", "AVX512", {"amx_tile", "avx512_bf16"}, True),
+        ("Intel(R) Xeon(R) Platinum 8488C", "AVX512", {"avx512_bf16"}, False),  # AMX is hidden from a guest
+        ("AMD EPYC 9R14", "AVX512", {"avx512_bf16"}, True),
+        ("AMD EPYC 7R13", "AVX2", set(), False),
+        ("AMD EPYC 9R14", "AVX2", {"avx512_bf16"}, False),  # PyTorch is told to do without AVX512
+        ("AMD EPYC 9R14", "AVX512", None, False),  # PyTorch no longer says what it finds
+    ],
+)
+def test_a_processor_is_quicker_in_bfloat16_with_amx_or_amd_s_units(monkeypatch, name, level, finds, quicker):
+    monkeypatch.setattr(precision, "processor", lambda: name)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: level)
+    for instructions in ("amx_tile", "avx512_bf16"):
+        if finds is None:
+            monkeypatch.delattr(torch.cpu, f"_is_{instructions}_supported")
+        else:
+            found = instructions in finds
+            monkeypatch.setattr(torch.cpu, f"_is_{instructions}_supported", lambda found=found: found)
+    assert precision.cpu_is_quicker_in_bfloat16() is quicker
 
 
 @pytest.mark.parametrize("model", [wide(), narrow()], ids=["wide", "narrow"])
