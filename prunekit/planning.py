@@ -64,7 +64,8 @@ class Plan:
     Attributes:
         recipe: what is planned.
         model: the model so far on the meta device, with exits.
-        original: figures of the model as published, with one classifier, that all is set against.
+        original: figures of the dense model that all is set against, as in the report: what the stage that
+            gives the original leaves; before it, and without it, the model as published.
         task: encoded examples, if they were read.
         label_names: of the classes, where they are known; two are assumed where they are not.
         stages: what was planned so far.
@@ -198,10 +199,12 @@ def plan(recipe: Recipe, task: EncodedTask | None = None, vocab_size: int | None
         stage = kind(recipe.config(key))
         with located(recipe, key):
             works = stage.plan(planned)
+        figures = model_figures(planned.model, key, before=shape) if planned.sizes_known else None
+        if figures is not None and "original" in stage.gives and "original" not in planned.teachers:
+            planned.original = figures
         for role in stage.gives:
             # An original that is there stays.
             planned.teachers.setdefault(role, planned.model.config)
-        figures = model_figures(planned.model, key, before=shape) if planned.sizes_known else None
         summary = (kind.__doc__ or "").strip().split("\n", 1)[0]
         planned.stages.append(PlannedStage(key, summary, works, figures))
     return planned
@@ -218,7 +221,7 @@ def _label_names(recipe: Recipe, task: EncodedTask | None) -> list[str] | None:
 
 
 def _published(recipe: Recipe, vocab_size: int | None, names: list[str] | None) -> Any:
-    """The model that all is set against: transformers' own classifier of the family, pooler and all.
+    """The model as published: transformers' own classifier of the family, pooler and all.
 
     One that prunekit wrote is taken as it is, with one exit at its end.
     """

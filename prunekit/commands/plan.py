@@ -138,7 +138,7 @@ def _print_models(planned: Plan) -> None:
         "multiply-adds",
         "FLOPs",
         "fewer",
-        caption="fewer: than the original with its own classifier; FLOPs = 2 x multiply-adds",
+        caption="fewer: than the original, the dense model with one classifier; FLOPs = 2 x multiply-adds",
     )
     rows: list[tuple[str, ModelFigures | None]] = [("original", planned.original)]
     rows += [(stage.key, stage.figures) for stage in planned.stages]

@@ -14,6 +14,7 @@ from prunekit.checkpoints import load
 from prunekit.data import load_task
 from prunekit.distill import prediction_loss
 from prunekit.errors import BudgetError, TrainingError
+from prunekit.planning import plan
 from prunekit.reports import read_report
 from prunekit.runs import Run
 from prunekit.stages import pipeline, run_recipe
@@ -145,6 +146,17 @@ def test_the_folder_predicts_as_the_run_ended_and_the_report_tells_so(tiny_run):
     batch = tokenizer(["The food was good.", "I hated it"], padding=True, return_tensors="pt")
     auto = AutoModelForSequenceClassification.from_pretrained(tiny_run / "model").eval()
     assert torch.equal(auto(**batch).logits, prunekit.load(tiny_run / "model")(**batch).logits)
+
+
+def test_the_plan_sets_the_model_against_what_the_report_does(tiny_run):
+    report = read_report(tiny_run / "report")
+    words = len(AutoTokenizer.from_pretrained(tiny_run / "model"))
+    planned = plan(tiny_recipe(tiny_run.parent), vocab_size=words)
+    for expected, figures in (
+        (report.dense, planned.original),
+        (report.systems[0].figures, planned.stages[-1].figures),
+    ):
+        assert (figures.parameters, figures.macs) == (expected.parameters, expected.macs)
 
 
 def test_a_finished_run_is_not_touched(tiny_run):
