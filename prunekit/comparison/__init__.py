@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .collecting import Finished, check_systems, collect, same_systems, write_comparison
+from .collecting import check_systems, collect, same_systems, write_comparison
 from .planned import PlannedRun, plan_comparison
+from .results import Finished
 from .running import check, finished, train
 from .sharing import Pool, prefix_digests
 

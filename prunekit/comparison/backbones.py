@@ -10,7 +10,8 @@ from ..recipes import Recipe
 def backbone_words(recipe: Recipe) -> str:
     """E.g. ``"all-MiniLM-L6-v2, slenderized (multi_exit_taylor, taught by the assistant)"``."""
     name = recipe.model.name
-    words = [PurePath(name).name if PurePath(name).is_absolute() else name]
+    # Of a folder somewhere on the machine its name and its parent's: many are called "model".
+    words = ["/".join(PurePath(name).parts[-2:]) if PurePath(name).is_absolute() else name]
     if recipe.model.is_builtin:
         words[0] += " (random weights)"
     for key in recipe.stages:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import RunError
-from ..recipes import ComparedRun, Recipe
-from ..recipes.differences import ABSENT, difference_lines, differences, flat
+from ..recipes import ComparedRun
+from ..recipes.differences import difference_lines, differences
 from ..runs import is_done
 from .backbones import backbone_words
+from .notes import effort_notes, machine_notes, settings_notes
+from .results import Finished, deciding
 from .sharing import prefix_digests
 
 if TYPE_CHECKING:
@@ -21,30 +22,7 @@ if TYPE_CHECKING:
     from ..reports.comparison import Comparison
     from ..reports.comparison.runs import SystemRun
 
-# What may differ between two runs of a system besides the seed.
-_FREE = ("name", "description", "output", "compare", "seed", "data.seed")
-_FREE_OF_TRAINING = ("training.threads", "training.eval_batch_size", "training.checkpoint_seconds")
 _MOST_DIFFERENCES = 5
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A run of a comparison that is there.
-
-    Attributes:
-        run: what it is a run of.
-        recipe: which of the run's candidates it is.
-        tried: settings that were trained to find it.
-    """
-
-    run: ComparedRun
-    recipe: Recipe
-    tried: int = 1
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder."""
-        return self.run.folder
 
 
 def collect(runs: Sequence[Finished]) -> tuple[RunReport, Comparison]:
@@ -71,9 +49,9 @@ def collect(runs: Sequence[Finished]) -> tuple[RunReport, Comparison]:
     )
     notes = [
         *comparison.notes,
-        *_settings_notes(runs, reports),
-        *_effort_notes(runs),
-        *_machine_notes(runs, reports),
+        *settings_notes(runs, reports),
+        *effort_notes(runs, reports),
+        *machine_notes(reports),
     ]
     return reports[0], replace(comparison, notes=notes)
 
@@ -97,100 +75,6 @@ def _system_run(one: Finished, report: RunReport) -> SystemRun:
         note=report.task_note,
         settings=one.recipe.resolved(),
     )
-
-
-def _settings_notes(runs: Sequence[Finished], reports: Sequence[RunReport]) -> list[str]:
-    """Where the systems of a task began with another model, learnt from other data, or otherwise."""
-    first: dict[tuple[str, str], tuple[Finished, RunReport]] = {}
-    for one, report in zip(runs, reports, strict=True):
-        first.setdefault((one.run.task, one.run.system), (one, report))
-    own: dict[str, tuple[Finished, RunReport]] = {}
-    found: dict[tuple[str, str], list[str]] = {}
-    for (task, _), (one, report) in first.items():
-        other, others_report = own.setdefault(task, (one, report))
-        words = _differing_words(one, other)
-        if report.task_note != others_report.task_note:
-            words.append(f"{report.task_note} instead of {others_report.task_note}")
-        if words:
-            found.setdefault((task, "; ".join(words)), []).append(one.run.label)
-    return [
-        f"On {task} not all else is alike. {', '.join(labels)}, set against {own[task][0].run.label}: "
-        f"{words}."
-        for (task, words), labels in found.items()
-    ]
-
-
-def _differing_words(one: Finished, other: Finished) -> list[str]:
-    """``["training.max_length 64 instead of 128"]``, of the settings that systems should share."""
-    here, there = _shared_settings(one), _shared_settings(other)
-    if one.run.seed != other.run.seed:  # then so may be the draw of the examples
-        here.pop("data.seed"), there.pop("data.seed")
-    found = differences(there, here)
-    return [f"{key} {_word(own)} instead of {_word(others)}" for key, (others, own) in found.items()]
-
-
-def _word(value: Any) -> str:
-    return "none" if value is ABSENT else json.dumps(value)
-
-
-def _shared_settings(one: Finished) -> dict[str, Any]:
-    recipe = one.recipe
-    found = {k: v for k, v in _deciding(recipe).items() if k.startswith(("model.", "data.", "training."))}
-    seed = recipe.seed if recipe.data.seed is None else recipe.data.seed
-    return {**found, "data.seed": seed}
-
-
-def _effort_notes(runs: Sequence[Finished]) -> list[str]:
-    """How settings were chosen, and what several runs share."""
-    notes = []
-    tried = list(dict.fromkeys((one.run.label, one.run.task, one.tried) for one in runs if one.tried > 1))
-    for label, task, count in tried:
-        own = next(one for one in runs if (one.run.label, one.run.task) == (label, task))
-        kept = next(c for c in own.run.candidates if c.recipe is own.recipe)
-        words = ", ".join(f"{key} {value}" for key, value in kept.settings.items())
-        notes.append(
-            f"{label} on {task}: {count} settings were trained with the first seed; the one whose exits "
-            f"have the best mean score on the validation examples was kept: {words}."
-        )
-    labels = dict.fromkeys(one.run.label for one in runs)
-    single = [label for label in labels if all(one.tried == 1 for one in runs if one.run.label == label)]
-    if single:
-        notes.append(
-            f"{'All systems' if len(single) == len(labels) else ', '.join(single)}: one setting tried, no "
-            "grid; learning rates and epochs are those of the recipe, set beforehand."
-        )
-    digests = [digest for one in runs for digest in prefix_digests(one.recipe)]
-    if len(set(digests)) < len(digests):
-        notes.append(
-            "Stages that several runs begin with were trained once; their steps and wall time count in full "
-            "for each."
-        )
-    return notes
-
-
-def _machine_notes(runs: Sequence[Finished], reports: Sequence[RunReport]) -> list[str]:
-    """Wall times compare on one machine only, and results best with one version of everything."""
-    notes = []
-    machines = {_machine_words(report.machine) for report in reports}
-    if len(machines) > 1:
-        told = "; ".join(sorted(machines))
-        notes.append(f"The runs were made on different machines ({told}): their wall times do not compare.")
-    for package in sorted({name for report in reports for name in report.versions}):
-        found = {report.versions.get(package, "none") for report in reports}
-        if len(found) > 1 and package in ("prunekit", "torch", "transformers"):
-            notes.append(
-                f"The runs were made with different versions of {package}: {', '.join(sorted(found))}."
-            )
-    return notes
-
-
-def _machine_words(machine: dict[str, Any]) -> str:
-    words = [str(machine.get("processor") or "unknown processor")]
-    if machine.get("threads"):
-        words.append(f"{machine['threads']} threads")
-    if machine.get("accelerator"):
-        words.append(str(machine["accelerator"]))
-    return ", ".join(words)
 
 
 def same_systems(groups: Sequence[Sequence[Finished]]) -> list[Finished]:
@@ -269,18 +153,12 @@ def _check_settings(runs: Sequence[Finished]) -> None:
     first: dict[tuple[str, str], Finished] = {}
     for one in runs:
         other = first.setdefault((one.run.system, one.run.task), one)
-        if differing := differences(_deciding(other.recipe), _deciding(one.recipe)):
+        if differing := differences(deciding(other.recipe), deciding(one.recipe)):
             raise RunError(
                 f"{other.folder} and {one.folder} are by name seeds of one system, and differ in\n"
                 + "\n".join(difference_lines(differing, "{!r} and {!r}", _MOST_DIFFERENCES)),
                 "rename one of the run folders, so that they are two systems",
             )
-
-
-def _deciding(recipe: Recipe) -> dict[str, Any]:
-    """Dotted key -> value, of what decides a run's result besides its seed."""
-    found = flat({key: value for key, value in recipe.resolved().items() if key not in _FREE})
-    return {key: value for key, value in found.items() if key not in (*_FREE, *_FREE_OF_TRAINING)}
 
 
 def write_comparison(runs: Sequence[Finished], folder: Path) -> None:

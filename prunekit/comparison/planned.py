@@ -48,8 +48,8 @@ def warn_of_unequal_effort(epochs: Iterable[tuple[ComparedRun, float]]) -> None:
     """Say once which systems are trained for another number of epochs than the first one of their task.
 
     Args:
-        epochs: what each run is trained for, the subject first. Seeds differ in nothing that a plan
-            looks at: the first of a system counts.
+        epochs: what each run, or each setting of its grid, is trained for, the subject first. Seeds differ in
+            nothing that a plan looks at: the first of a system counts.
     """
     subject: dict[str, float] = {}
     told: set[tuple[str, str]] = set()
@@ -86,9 +86,13 @@ def plan_comparison(runs: Sequence[ComparedRun], read: Read) -> list[PlannedRun]
         with nullcontext() if run.subject else naming_system(run.system, None):
             if run.task not in examples:
                 examples[run.task] = read(run.candidates[0].recipe)
-            for recipe, place in _recipes(run):
-                planned.append(_planned(recipe, place, plan(recipe, *examples[run.task]), made))
-        epochs.append((run, planned[-1].epochs))
+            own = [
+                _planned(recipe, place, plan(recipe, *examples[run.task]), made)
+                for recipe, place in _recipes(run)
+            ]
+        planned += own
+        # The run itself, planned as its first setting, comes last: others are held against that.
+        epochs += [(run, one.epochs) for one in reversed(own)]
     warn_of_unequal_effort(epochs)
     return planned
 

@@ -9,9 +9,9 @@ from ..planning import located, plan
 from ..recipes import ComparedRun, naming_system
 from ..runs import Run, is_done
 from .claims import Claims
-from .collecting import Finished
 from .helpers import Helpers
 from .planned import epochs_of, warn_of_unequal_effort
+from .results import Finished
 from .worker import Worker, folders_to_train
 
 
@@ -44,8 +44,7 @@ def check(runs: Sequence[ComparedRun]) -> None:
         if not looked_at or run.seed != first[run.system, run.task]:
             continue
         with nullcontext() if run.subject else naming_system(run.system, run.task if several else None):
-            own, *_ = [epochs_of(plan(candidate.recipe)) for candidate in run.candidates]
-        epochs.append((run, own))
+            epochs += [(run, epochs_of(plan(candidate.recipe))) for candidate in run.candidates]
     warn_of_unequal_effort(epochs)
     later = {
         run.task: run.candidates[0].recipe

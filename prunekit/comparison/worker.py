@@ -17,7 +17,7 @@ from ..recipes import Candidate, ComparedRun, Recipe
 from ..runs import Run, is_done, recipe_of
 from ..stages import run_recipe
 from .claims import Claims
-from .collecting import Finished
+from .results import Finished
 from .sharing import Pool, prefix_digests
 from .trials import setting_words, validation_score
 

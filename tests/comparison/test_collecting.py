@@ -6,6 +6,7 @@ import pytest
 
 from prunekit.comparison import check_systems, write_comparison
 from prunekit.comparison.collecting import _common_names, _stem, collect
+from prunekit.comparison.notes import effort_notes
 from prunekit.errors import RunError
 from prunekit.recipes import expand, load_recipe
 from prunekit.reports import read_report
@@ -32,8 +33,29 @@ def otherwise(runs):
 
 def test_systems_of_one_recipe_have_all_else_alike(whole):
     assert otherwise(whole[1]) == []
-    (note,) = (n for n in collect(whole[1])[1].notes if "set beforehand" in n)
-    assert note.startswith("subject, Hot: one setting tried")
+    (note,) = (n for n in collect(whole[1])[1].notes if "is not recorded" in n)
+    assert note.startswith("subject, Hot: one setting was trained here")
+
+
+def test_what_exits_read_and_what_the_policy_may_lose_is_said(whole):
+    subject, hotter = first_two(whole)
+    other = changed(hotter, exits={"reads": "learned", "head": "pooled"}, evaluate={"max_drop": 0.3})
+    (note,) = otherwise([subject, other])
+    assert 'exits.reads "learned" instead of "mean"' in note
+    assert f"evaluate.max_drop 0.3 instead of {subject.recipe.config('evaluate').max_drop}" in note
+    assert "exits.head" not in note  # a system's own
+
+
+@pytest.mark.parametrize(("more", "told"), [(0, False), (0.019, False), (0.03, True), (-0.5, True)])
+def test_who_was_trained_longer_is_said(whole, more, told):
+    runs = first_two(whole)
+    reports = [read_report(one.folder / "report") for one in runs]
+    for report, steps in zip(reports, (1000, round(1000 * (1 + more))), strict=True):
+        report.systems[0] = replace(report.systems[0], steps=steps)
+    words = f"On reviews Hot was trained for {1000 * (1 + more):,.0f} optimizer steps, subject for 1,000: "
+    assert [note for note in effort_notes(runs, reports) if "not the same effort" in note] == (
+        [words + "not the same effort."] if told else []
+    )
 
 
 def test_other_data_or_training_is_said(whole):

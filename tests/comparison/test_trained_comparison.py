@@ -372,10 +372,16 @@ LOOKS = {"check": comparison.check, "plan": lambda runs: comparison.plan_compari
 
 @pytest.mark.parametrize("look_at", LOOKS.values(), ids=LOOKS)
 def test_unequal_effort_is_told_once(tmp_path, caplog, look_at):
-    systems = {"longer": {"assistant": {"epochs": 3}}, "same": {"assistant": {"temperature": 2}}}
+    systems = {
+        "longer": {"assistant": {"epochs": 3}},
+        "same": {"assistant": {"temperature": 2}},
+        "tried": {"grid": {"assistant.epochs": [1, 5]}},
+    }
     look_at(expand(recipe_of(tmp_path, {"systems": systems, "seeds": [7, 8]})))
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
-        "longer, seed 7 is trained for 4 epochs in all, what it is set against for 2: not the same effort"
+        f"{name}, seed 7 is trained for {epochs} epochs in all, what it is set against for 2: "
+        "not the same effort"
+        for name, epochs in (("longer", 4), ("tried", 6))
     ]
 
 

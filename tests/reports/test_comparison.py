@@ -395,12 +395,14 @@ def test_sentence(comparison):
 
 
 def test_differences_in_words():
-    def words(mean, low, high):
+    def words(mean, low, high, seeds=(1, 2)):
         return difference_words(
-            Difference("a", "b", "chosen", mean, low, high, 0.01, low > 0 or high < 0, [1])
+            Difference("a", "b", "chosen", mean, low, high, 0.01, low > 0 or high < 0, list(seeds))
         )
 
     assert words(0.012, 0.003, 0.021) == "+1.2 points [+0.3, +2.1], real"
+    assert words(0.012, 0.003, 0.021, [1]) == "+1.2 points [+0.3, +2.1], more than the examples' chance"
+    assert words(-0.002, -0.0101, 0.0004, [1]) == "−0.2 points [−1.0, 0.0], not told apart"
     assert words(-0.002, -0.0101, 0.0004) == "−0.2 points [−1.0, 0.0], not told apart"
     assert points_words(-0.0004) == "0.0"
     assert spread_words(Spread.of([0.84, 0.86])) == "85.0 ± 1.4"

@@ -108,7 +108,9 @@ def simulated(random, examples, seeds, gain, wobble):
     return (random.random((2, seeds, examples)) < np.clip(hardness + moved, 0, 1)).astype(np.int64)
 
 
-@pytest.mark.parametrize(("seeds", "wobble", "least"), [(1, 0.0, 0.91), (5, 0.0, 0.93), (5, 0.01, 0.9)])
+@pytest.mark.parametrize(
+    ("seeds", "wobble", "least"), [(1, 0.0, 0.91), (3, 0.01, 0.9), (5, 0.0, 0.93), (5, 0.01, 0.9)]
+)
 def test_coverage_where_the_truth_is_known(seeds, wobble, least):
     """Of 300 made-up comparisons the 95 % interval misses about one in twenty."""
     random = np.random.default_rng(42)

@@ -6,6 +6,9 @@ const differenceOf = (name, at) => task().differences.find((d) => d.second === n
 const orderOf = (name) => task().orders.find((o) => o.second === name);
 const sweepOrderOf = (name) => task().sweep_orders.find((o) => o.second === name);
 
+// What an interval holds: one seed says nothing of how another training would come out.
+const chanceOf = (row) => (row.seeds.length > 1 ? "chance" : "the chance of these examples");
+
 // What the comparison says, in a few sentences; names stand out, since they may be any words.
 function verdict() {
   const t = task(), own = t.rows.find(isSubject), name = (system) => element("b", {}, labelOf(system));
@@ -17,8 +20,8 @@ function verdict() {
   const kept = own.kept ? `keeps ${percent(own.kept.mean)} of the dense score` : `scores ${percent(own.scores[t.metric].mean)}`;
   return [
     name(comparison.subject), ` ${kept} at ${times(own.speedup.mean)} fewer FLOPs (${t.task}, ${pretty(t.metric)}, ${plural(t.examples, "example")}, ${plural(own.seeds.length, "seed")}).`,
-    ...sentence(by((d) => d.real && d.mean > 0), " Over all budgets it is ahead, beyond chance, of "),
-    ...sentence(by((d) => d.real && d.mean < 0), " Over all budgets it is behind, beyond chance, "),
+    ...sentence(by((d) => d.real && d.mean > 0), ` Over all budgets it is ahead, beyond ${chanceOf(own)}, of `),
+    ...sentence(by((d) => d.real && d.mean < 0), ` Over all budgets it is behind, beyond ${chanceOf(own)}, `),
     ...sentence(by((d) => !d.real), " Not told apart from it by these examples: "),
     ...sentence(others.filter((system) => orderOf(system)?.always), " At no budget is its curve below that of "),
   ];
@@ -114,7 +117,7 @@ function differencesSection() {
       return [
         { name: title, value: (r) => of(r)?.mean ?? null, show: (r) => { const d = of(r); return d ? [interval({ ...d, colour: compared.get(r.system).style.colour }, sides), element("span", { class: d.real ? "real" : "open" }, points(d.mean))] : NONE; } },
         { name: "95 % interval", value: (r) => of(r)?.low ?? null, show: (r) => (of(r) ? `${points(of(r).low)} to ${points(of(r).high)}` : NONE) },
-        { name: "Real (p)", left: true, value: (r) => of(r)?.p ?? null, show: (r) => (of(r) ? `${of(r).real ? "yes" : "open"} (${chance(of(r).p)})` : NONE) },
+        { name: "Real (p)", left: true, value: (r) => of(r)?.p ?? null, show: (r) => (of(r) ? `${!of(r).real ? "open" : of(r).seeds.length > 1 ? "yes" : "here"} (${chance(of(r).p)})` : NONE) },
       ];
     };
     const above = (name, of) => ({ name, value: (r) => of(r.system)?.above_share ?? null,
@@ -125,7 +128,7 @@ function differencesSection() {
       above("Curve above", orderOf), above("Sweep above", sweepOrderOf),
     ];
   };
-  card("Which differences are real", `Points of score that ${subject} is ahead of (or behind) each other system. A filled dot: the 95 % interval does not hold zero. Paired bootstrap over examples and seeds, ${whole(comparison.resamples)} resamples. Above: at which share of the budgets. The curve picks its policies on validation examples; the sweep is the line through all dots, as in the paper's Figure 3.`,
+  card("Which differences are real", `Points of score that ${subject} is ahead of (or behind) each other system. A filled dot: the 95 % interval does not hold zero. Paired bootstrap over examples and seeds, ${whole(comparison.resamples)} resamples; real “here”: on these examples, with one seed, which says nothing of how another training would come out. Above: at which share of the budgets. The curve picks its policies on validation examples; the sweep is the line through all dots, as in the paper's Figure 3.`,
     { id: "differences", nav: "Differences" },
     remade(() => table(columns(), task().rows.filter((row) => !isSubject(row)), { caption: `Differences on ${task().task}` })));
 }

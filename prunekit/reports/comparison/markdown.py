@@ -45,11 +45,17 @@ def _task(comparison: Comparison, task: ComparedTask) -> list[str]:
         parts += [
             markdown_table(*difference_rows(comparison, task)),
             "In points of the score, with the 95 % interval of a paired bootstrap "
-            f"({comparison.resamples:,} resamples of the examples{_and_seeds(task)}); real: the interval "
-            f"does not hold 0. With {len(task.differences)} such intervals here, one in twenty is expected "
-            "to miss by chance.\n",
+            f"({comparison.resamples:,} resamples of the examples{_and_seeds(task)}); {_told(task)}: the "
+            f"interval does not hold 0. With {len(task.differences)} such intervals here, one in twenty is "
+            "expected to miss by chance.\n",
         ]
     return [*parts, "Every exit used alone:\n", markdown_table(*layer_rows(comparison, task))]
+
+
+def _told(task: ComparedTask) -> str:
+    if len(task.seeds) > 1:
+        return "real"
+    return "more than the examples' chance (of how another training would come out, one seed says nothing)"
 
 
 def _and_seeds(task: ComparedTask) -> str:

@@ -13,8 +13,14 @@ def points_words(value: float) -> str:
 
 
 def difference_words(difference: Difference) -> str:
-    """``+1.2 points [+0.3, +2.1], real``, or ``... not told apart``; the interval holds 95 %."""
-    told = "real" if difference.real else "not told apart"
+    """``+1.2 points [+0.3, +2.1], real``, or ``... not told apart``; the interval holds 95 %.
+
+    Of one seed nothing is known of how another training would come out: what its interval tells apart is not
+    called real.
+    """
+    told = "not told apart"
+    if difference.real:
+        told = "real" if len(difference.seeds) > 1 else "more than the examples' chance"
     interval = f"[{points_words(difference.low)}, {points_words(difference.high)}]"
     return f"{points_words(difference.mean)} points {interval}, {told}"
 

@@ -120,7 +120,7 @@ class Difference:
         mean: first minus second on the reported examples, a fraction.
         low, high: 95 % interval.
         p: two-sided; chance of so large a difference where there is none.
-        real: the interval does not hold 0.
+        real: the interval does not hold 0; with one seed that tells of the chance of the examples alone.
         seeds: those both systems have; the comparison is over them.
     """
 

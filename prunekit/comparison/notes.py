@@ -1,0 +1,133 @@
+"""What a reader of a comparison has to know: where its runs are not alike, and how they were chosen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..recipes.differences import ABSENT, differences
+from .results import Finished, deciding
+from .sharing import prefix_digests
+
+if TYPE_CHECKING:
+    from ..reports import RunReport
+
+# Settings that systems of a comparison should have in common, beside those that make each what it is.
+_SHARED = ("model.", "data.", "training.")
+_SHARED_KEYS = ("exits.reads", "exits.dropout", "evaluate.max_drop")
+_SAME_LENGTH = 0.02
+
+
+def settings_notes(runs: Sequence[Finished], reports: Sequence[RunReport]) -> list[str]:
+    """Where the systems of a task began with another model, learnt from other data, or otherwise."""
+    first: dict[tuple[str, str], tuple[Finished, RunReport]] = {}
+    for one, report in zip(runs, reports, strict=True):
+        first.setdefault((one.run.task, one.run.system), (one, report))
+    own: dict[str, tuple[Finished, RunReport]] = {}
+    found: dict[tuple[str, str], list[str]] = {}
+    for (task, _), (one, report) in first.items():
+        other, others_report = own.setdefault(task, (one, report))
+        words = _differing_words(one, other)
+        if report.task_note != others_report.task_note:
+            words.append(f"{report.task_note} instead of {others_report.task_note}")
+        if words:
+            found.setdefault((task, "; ".join(words)), []).append(one.run.label)
+    return [
+        f"On {task} not all else is alike. {', '.join(labels)}, set against {own[task][0].run.label}: "
+        f"{words}."
+        for (task, words), labels in found.items()
+    ]
+
+
+def _differing_words(one: Finished, other: Finished) -> list[str]:
+    """``["training.max_length 64 instead of 128"]``, of the settings that systems should share."""
+    here, there = _shared_settings(one), _shared_settings(other)
+    if one.run.seed != other.run.seed:  # then so may be the draw of the examples
+        here.pop("data.seed"), there.pop("data.seed")
+    found = differences(there, here)
+    return [f"{key} {_word(own)} instead of {_word(others)}" for key, (others, own) in found.items()]
+
+
+def _word(value: Any) -> str:
+    return "none" if value is ABSENT else json.dumps(value)
+
+
+def _shared_settings(one: Finished) -> dict[str, Any]:
+    recipe = one.recipe
+    found = {k: v for k, v in deciding(recipe).items() if k.startswith(_SHARED) or k in _SHARED_KEYS}
+    seed = recipe.seed if recipe.data.seed is None else recipe.data.seed
+    return {**found, "data.seed": seed}
+
+
+def effort_notes(runs: Sequence[Finished], reports: Sequence[RunReport]) -> list[str]:
+    """Who was trained longer, how settings were chosen, and what several runs share."""
+    notes = _length_notes(runs, reports)
+    tried = list(dict.fromkeys((one.run.label, one.run.task, one.tried) for one in runs if one.tried > 1))
+    for label, task, count in tried:
+        own = next(one for one in runs if (one.run.label, one.run.task) == (label, task))
+        kept = next(c for c in own.run.candidates if c.recipe is own.recipe)
+        words = ", ".join(f"{key} {value}" for key, value in kept.settings.items())
+        notes.append(
+            f"{label} on {task}: {count} settings were trained with the first seed; the one whose exits "
+            f"have the best mean score on the validation examples was kept: {words}."
+        )
+    labels = dict.fromkeys(one.run.label for one in runs)
+    single = [label for label in labels if all(one.tried == 1 for one in runs if one.run.label == label)]
+    if single:
+        notes.append(
+            f"{'All systems' if len(single) == len(labels) else ', '.join(single)}: one setting was trained "
+            "here; what was tried before, to find its learning rates and epochs, is not recorded."
+        )
+    digests = [digest for one in runs for digest in prefix_digests(one.recipe)]
+    if len(set(digests)) < len(digests):
+        notes.append(
+            "Stages that several runs begin with were trained once; their steps and wall time count in full "
+            "for each."
+        )
+    return notes
+
+
+def _length_notes(runs: Sequence[Finished], reports: Sequence[RunReport]) -> list[str]:
+    """Where systems of a task were trained for another number of steps than the first one."""
+    first: dict[tuple[str, str], tuple[str, int]] = {}
+    for one, report in zip(runs, reports, strict=True):
+        steps = report.systems[0].steps
+        if steps is not None:
+            first.setdefault((one.run.task, one.run.system), (one.run.label, steps))
+    subjects: dict[str, tuple[str, int]] = {}
+    notes = []
+    for (task, _), (label, steps) in first.items():
+        subject, theirs = subjects.setdefault(task, (label, steps))
+        # Epochs of several stages are rounded to steps one by one.
+        if abs(steps - theirs) > _SAME_LENGTH * theirs:
+            notes.append(
+                f"On {task} {label} was trained for {steps:,} optimizer steps, {subject} for {theirs:,}: not "
+                "the same effort."
+            )
+    return notes
+
+
+def machine_notes(reports: Sequence[RunReport]) -> list[str]:
+    """Wall times compare on one machine only, and results best with one version of everything."""
+    notes = []
+    machines = {_machine_words(report.machine) for report in reports}
+    if len(machines) > 1:
+        told = "; ".join(sorted(machines))
+        notes.append(f"The runs were made on different machines ({told}): their wall times do not compare.")
+    for package in sorted({name for report in reports for name in report.versions}):
+        found = {report.versions.get(package, "none") for report in reports}
+        if len(found) > 1 and package in ("prunekit", "torch", "transformers"):
+            notes.append(
+                f"The runs were made with different versions of {package}: {', '.join(sorted(found))}."
+            )
+    return notes
+
+
+def _machine_words(machine: dict[str, Any]) -> str:
+    words = [str(machine.get("processor") or "unknown processor")]
+    if machine.get("threads"):
+        words.append(f"{machine['threads']} threads")
+    if machine.get("accelerator"):
+        words.append(str(machine["accelerator"]))
+    return ", ".join(words)
