@@ -103,11 +103,12 @@ def load_config(model: ModelConfig, vocab_size: int | None = None) -> Pretrained
 
 
 def load_backbone(model: ModelConfig, vocab_size: int | None = None) -> PreTrainedModel:
-    """The bare encoder or decoder a recipe starts from, without a pooler.
+    """The bare encoder or decoder a recipe starts from, with the checkpoint's pooler where it has one.
 
     In float32, in whatever precision it is stored: half precision alone cannot be trained in. The built-in
     encoder draws its weights from torch's present seed. A folder that prunekit wrote gives the slimmed
-    backbone in it.
+    backbone in it. What is made of a pooler:
+    :meth:`~prunekit.exits.MultiExitForSequenceClassification.from_backbone`.
     """
     config = load_config(model, vocab_size)
     if model.is_builtin:
@@ -128,13 +129,14 @@ def load_backbone(model: ModelConfig, vocab_size: int | None = None) -> PreTrain
             if layout is not None:
                 return _checked(layout.load(model.name, **arguments))
             backbone, info = AutoModel.from_pretrained(model.name, output_loading_info=True, **arguments)
-        # Poolers are dropped, and many checkpoints have none.
+        # Many checkpoints have no pooler, and only some exits have a use for one.
         missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
         if missing:
             raise CheckpointError(
                 f"the model {model.name} lacks {', '.join(missing[:3])}, which would stay random",
                 "its weights do not fit its config.json; copy it again",
             )
+        return _checked(backbone, pooler=not info["missing_keys"])
     return _checked(backbone)
 
 
@@ -173,9 +175,11 @@ def _layout(model: ModelConfig) -> tuple[ElasticBertCheckpoint | None, dict[str,
     return LAYOUTS.get(str(described.get("model_type"))), described
 
 
-def _checked(backbone: PreTrainedModel) -> PreTrainedModel:
+def _checked(backbone: PreTrainedModel, pooler: bool = False) -> PreTrainedModel:
+    """The backbone, if its family is known; its pooler is taken off, unless it was trained."""
     architecture_of(backbone)
-    drop_pooler(backbone)
+    if not pooler:
+        drop_pooler(backbone)
     return backbone
 
 

@@ -6,7 +6,8 @@ import json
 
 import pytest
 import torch
-from families import ENCODERS, backbone
+from families import ENCODERS, backbone, batch
+from transformers import BertForSequenceClassification
 
 import prunekit
 from prunekit.architectures import shape_of
@@ -53,6 +54,54 @@ def test_weights_that_are_not_there_are_not_drawn(tmp_path):
         load_backbone(deeper)
 
 
+def saved_bert(folder):
+    """transformers' own classifier on a BERT, all weights random and large, as a folder."""
+    torch.manual_seed(3)
+    bert = BertForSequenceClassification(backbone("bert").config)
+    for weight in bert.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    bert.save_pretrained(folder)
+    return bert.eval()
+
+
+def test_a_pooled_exit_that_reads_the_first_token_is_berts_own_classifier(tmp_path):
+    bert, inputs = saved_bert(tmp_path), batch()
+    model = MultiExitForSequenceClassification.from_backbone(
+        load_backbone(ModelConfig(name=str(tmp_path))), num_labels=2, head="pooled", reads="first"
+    ).eval()
+    assert model.backbone.pooler is None
+    model.exits[-1].classifier.load_state_dict(bert.classifier.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(model(**inputs, all_exits=True).logits, bert(**inputs).logits)
+    # The others' poolers were trained with no layer.
+    assert not any(torch.equal(head.dense.weight, bert.bert.pooler.dense.weight) for head in model.exits[:-1])
+
+
+@pytest.mark.parametrize(
+    "exits",
+    [
+        {"head": "pooled", "reads": "mean"},
+        {"head": "pooled", "reads": "first", "exit_layers": [1]},
+        {"head": "linear", "reads": "first"},
+    ],
+)
+def test_other_exits_have_no_use_for_berts_pooler(tmp_path, exits):
+    pooler = saved_bert(tmp_path).bert.pooler.dense.weight
+    loaded = load_backbone(ModelConfig(name=str(tmp_path)))
+    model = MultiExitForSequenceClassification.from_backbone(loaded, **exits)
+    assert model.backbone.pooler is None
+    assert not any(
+        weight.shape == pooler.shape and torch.equal(weight, pooler) for weight in model.parameters()
+    )
+
+
+def test_a_pooler_that_the_checkpoint_lacks_is_not_drawn(tmp_path):
+    bare = backbone("bert")
+    bare.pooler = None
+    bare.save_pretrained(tmp_path)
+    assert load_backbone(ModelConfig(name=str(tmp_path))).pooler is None
+
+
 @pytest.mark.parametrize("slimmed", [False, True])
 def test_weights_stored_in_half_precision_are_trained_in_full(slimmed, tmp_path):
     original = backbone("bert").half()
@@ -73,7 +122,10 @@ def test_folder(family, tmp_path):
     original.save_pretrained(tmp_path)
     loaded = load_backbone(ModelConfig(name=str(tmp_path)))
     assert shape_of(loaded) == shape_of(original)
-    assert getattr(loaded, "pooler", None) is None
+    # With the checkpoint's pooler, where the family has one.
+    weights = loaded.state_dict()
+    assert weights.keys() == original.state_dict().keys()
+    assert all(torch.equal(weights[name], weight) for name, weight in original.state_dict().items())
     bare = skeleton(ModelConfig(name=str(tmp_path)))
     assert all(p.is_meta for p in bare.parameters())
     assert shape_of(bare) == shape_of(original)

@@ -106,8 +106,9 @@ class MultiExitForSequenceClassification(PreTrainedModel):
     ) -> MultiExitForSequenceClassification:
         """Put exits on a bare encoder or decoder (``AutoModel``), which becomes part of the new model.
 
-        Layers behind the last exit are dropped, and so is the backbone's own pooler. Poolers that came with a
-        multi-exit checkpoint (ElasticBERT's, one a layer) are what pooled exits begin with.
+        Layers behind the last exit are dropped, and the backbone's own pooler is taken off: a pooled exit on
+        the last layer that reads the first token begins with it, as BERT's own classifier does. Poolers that
+        came with a multi-exit checkpoint (ElasticBERT's, one a layer) are what pooled exits begin with.
 
         Raises:
             UnsupportedModelError: the backbone's family has no registered architecture.
@@ -118,8 +119,10 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         layers = exit_layer_numbers(exit_layers, depth)
         if layers[-1] < depth:
             architecture.truncate(backbone, layers[-1])
-        drop_pooler(backbone)
         poolers = take_poolers(backbone)
+        if head == "pooled" and reads == "first":
+            poolers = poolers or _own_pooler(backbone, depth)
+        drop_pooler(backbone)
         names = list(label_names) if label_names is not None else [f"LABEL_{i}" for i in range(num_labels)]
         config = MultiExitConfig(
             backbone=backbone.config,
@@ -149,7 +152,7 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         if started:
             logger.info("exits on layers %s begin with the checkpoint's poolers", ", ".join(started))
         else:
-            logger.info("the checkpoint's poolers are dropped: these exits have none")
+            logger.info("the checkpoint's poolers are dropped: these exits have no use for them")
 
     def set_exit_policy(self, spec: str | dict[str, Any] | None) -> None:
         """Use a policy at inference, and store it in the configuration; ``None``: all layers, always.
@@ -306,6 +309,14 @@ def exit_layer_numbers(layers: Literal["all", "last"] | Sequence[int], depth: in
     if not numbers or numbers[0] < 1 or numbers[-1] > depth or len(set(numbers)) < len(numbers):
         raise ValueError(f"exit layers {list(layers)} are not distinct layers in 1..{depth}")
     return numbers
+
+
+def _own_pooler(backbone: Any, depth: int) -> dict[int, dict[str, Tensor]]:
+    """The pooler that the backbone's family puts on its last layer, if it does: layer -> state."""
+    dense = getattr(getattr(backbone, "pooler", None), "dense", None)
+    if not isinstance(dense, nn.Linear) or dense.weight.is_meta:
+        return {}
+    return {depth: dense.state_dict()}
 
 
 def drop_pooler(backbone: Any) -> None:
