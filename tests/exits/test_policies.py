@@ -99,6 +99,26 @@ def test_a_threshold_for_every_exit(name, said, thresholds):
     assert taken.tolist() == by_threshold(name, logits, certainty, thresholds)
 
 
+TIES = [
+    # What each exit says, a threshold that this equals to the bit, and one that it is past.
+    ("confidence", [0.0, 0.0], None, 0.5, 0.499),
+    ("confidence", [2.0, 2.0, 2.0, 2.0], None, 0.25, 0.249),
+    ("confidence", [200.0, 0.0], None, 1.0, 0.999),
+    ("entropy", [200.0, 0.0], None, 0.0, 0.001),
+    ("learned", [0.0, 0.0], 0.75, 0.75, 0.749),
+    ("learned", [0.0, 0.0], 1.0, 1.0, 0.999),
+]
+
+
+@pytest.mark.parametrize(("name", "logits", "certainty", "equal", "past"), TIES)
+def test_what_equals_the_threshold_stays(name, logits, certainty, equal, past):
+    said = torch.tensor([logits, logits])[:, None]
+    certain = None if certainty is None else torch.full((2, 1), certainty)
+    for threshold, leaves_at in ((equal, 1), (past, 0), ([equal], 1), ([past], 0)):
+        policy = registry.build({"name": name, "threshold": threshold})
+        assert policy.exits(said, certain).tolist() == [leaves_at]
+
+
 @settings(max_examples=100, deadline=None)
 @given(said=said(), patience=st.integers(1, 8))
 def test_patience_counts_as_in_its_paper(said, patience):
@@ -118,6 +138,21 @@ def test_patience_of_a_regression(said, patience, margin):
     assert policy.exits(said[0]).tolist() == counted(
         said[0], lambda a, b, row: abs(values[b][row] - values[a][row]) < margin, patience
     )
+
+
+@pytest.mark.parametrize(
+    ("outputs", "margin", "leaves_at"),
+    [
+        ([3.0, 3.5, 3.75], 0.5, 2),  # the first two differ by the margin, and not by less
+        ([3.5, 3.0, 2.75], 0.5, 2),
+        ([3.0, 3.5, 3.75], 0.75, 1),
+        ([-1.0, 1.0, 1.0, 1.0], 2.0, 2),
+        ([-1.0, 1.0, 3.0, 5.0], 2.0, 3),  # never: the last exit answers
+    ],
+)
+def test_outputs_that_differ_by_the_margin_do_not_agree(outputs, margin, leaves_at):
+    policy = registry.build({"name": "patience", "patience": 1, "margin": margin})
+    assert policy.exits(torch.tensor(outputs)[:, None, None]).tolist() == [leaves_at]
 
 
 def counted(logits, agree, patience):

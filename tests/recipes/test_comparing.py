@@ -91,6 +91,20 @@ def test_a_system_keeps_the_places_of_its_own_exits(write, folder):
     assert the(runs["a"]).exits.layers == "last" and the(runs["b"]).exits.layers == [3]
 
 
+@pytest.mark.parametrize(
+    ("overrides", "shared"),
+    [([], (0.01, 128)), (["evaluate={max_drop: 0.04, sequence_length: 64}"], (0.04, 64))],
+)
+def test_a_system_is_measured_as_the_comparing_recipe_is(write, folder, overrides, shared):
+    measured = "evaluate: {policy: patience, max_drop: 0.3, sequence_length: 99}\n"
+    (folder / "own.yaml").write_text(OTHER.replace("slim]", "slim, evaluate]") + measured)
+    name = write("  systems: {one: {extends: own.yaml}}\n")
+    one = the(runs_of(name, "stages=[warm, slim, evaluate]", *overrides)["one"]).config("evaluate")
+    assert (one.max_drop, one.sequence_length) == shared
+    # How examples leave is the system's own.
+    assert one.policy == "patience"
+
+
 def test_shares_takes_more_from_the_comparing_recipe(write):
     name = write("  systems:\n    one: {extends: other.yaml, shares: [slim.heads, warm.epochs]}\n")
     one = the(runs_of(name, "slim.heads=6")["one"])

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from families import backbone, batch
-from tiny import apply, tiny_recipe
+from tiny import TINY, apply, tiny_recipe
 from torch.nn.functional import cross_entropy
 
 from prunekit.checkpoints import load
@@ -179,6 +179,27 @@ def test_exits_on_a_backbone_that_stays_may_learn_from_a_teacher(tmp_path, fits,
     assert list(objective.parts(trained, rows)) == ["predictions"]
     expected = -(target * said).sum(-1).mean()
     assert objective(trained, rows).item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize(("teacher_exit", "taught_by"), [("same", [0, 1]), ("final", [2, 2])])
+def test_exits_learn_from_the_teachers_same_exits_or_its_last(tmp_path, fits, teacher_exit, taught_by):
+    run = apply(
+        tmp_path,
+        model={"config": {**TINY["model"]["config"], "num_hidden_layers": 3}},
+        finetune={"epochs": 0.5}, assistant={"epochs": 0.5},
+        train_exits={
+            **FAST, "ground_truth": 0.0, "predictions": 1.0, "teacher": "assistant",
+            "teacher_exit": teacher_exit,
+        },
+        stages=["finetune", "assistant", "train_exits"],
+    )  # fmt: skip
+    objective, rows, _ = fits["train_exits", "exits"]
+    inputs = {k: v for k, v in rows.items() if k not in ("index", "labels")}
+    trained, assistant = (load(run / f"stages/{stage}/model") for stage in ("3-train_exits", "2-assistant"))
+    said = trained(**inputs, all_exits=True).exit_logits.log_softmax(-1)
+    taught = assistant(**inputs, all_exits=True).exit_logits.softmax(-1)
+    expected = [-(taught[place] * said[index]).sum(-1).mean().item() for index, place in enumerate(taught_by)]
+    assert objective.parts(trained, rows)["predictions"].tolist() == pytest.approx(expected, rel=1e-4)
 
 
 def test_without_a_teacher_none_is_needed_and_with_one_it_is():

@@ -1,11 +1,14 @@
 """Objectives are weighted sums, and say which part is not finite."""
 
+import math
+
 import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from prunekit.distill import LiveTeacher, feature_loss, prediction_loss, truth_loss
+from prunekit.distill import LiveTeacher, TeacherOutput, feature_loss, prediction_loss, truth_loss
 from prunekit.exits import MultiExitForSequenceClassification
+from prunekit.exits.model import MultiExitOutput
 from prunekit.stages.training.objectives import Objective, features, predictions, truth
 
 
@@ -53,6 +56,24 @@ def test_a_single_exit_teacher_teaches_every_exit_its_final_prediction(batch):
         objective = Objective([predictions(final=final_alone)], LiveTeacher(original))
         expected = prediction_loss(logits, final).item()
         assert objective(student, batch).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(("final", "taught_by"), [(True, [2, 2, 2]), (False, [0, 1, 2])])
+def test_of_a_teacher_of_three_exits_the_last_or_each_ones_own_teaches(final, taught_by):
+    """Soft cross-entropy -sum q ln p, from probabilities of one example at each exit."""
+    student = [[0.8, 0.2], [0.6, 0.4], [0.3, 0.7]]
+    teacher = [[0.9, 0.1], [0.5, 0.5], [0.25, 0.75]]
+    said, taught = (torch.tensor(exits).log()[:, None] for exits in (student, teacher))
+    losses = predictions(final=final).loss(MultiExitOutput(exit_logits=said), TeacherOutput(taught), {})
+    assert losses.tolist() == pytest.approx(
+        [
+            -sum(q * math.log(p) for q, p in zip(teacher[place], own, strict=True))
+            for place, own in zip(taught_by, student, strict=True)
+        ]
+    )
+    if final:
+        # 0.25 x 0.2231 + 0.75 x 1.6094, 0.25 x 0.5108 + 0.75 x 0.9163, 0.25 x 1.2040 + 0.75 x 0.3567
+        assert losses.tolist() == pytest.approx([1.2629, 0.8149, 0.5685], abs=1e-4)
 
 
 def test_terms_count_from_their_part_of_the_run_on(batch):
