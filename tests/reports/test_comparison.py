@@ -501,3 +501,44 @@ def test_picture_shows_the_frontier_and_the_chosen_points(comparison):
     assert len(best) == 1 and best[0].get("d").count("L") == 2 * len(corners(comparison.tasks[0])) - 1
     words = [t.text for t in root.iter(f"{SVG}text")]
     assert "95 % of the dense score" in words and "5 % of the dense FLOPs" in words
+
+
+def read_off(root):
+    """What the ticks say of a place of the picture: FLOPs, logarithmic, and percent."""
+    words = [(float(t.get("x")), t.text) for t in root.iter(f"{SVG}text")]
+    flops = [(x, float(t[:-2]) * {"M": 1e6, "G": 1e9}[t[-1]]) for x, t in words if re.match(r"[\d.]+ .$", t)]
+    grid = [p.get("d") for p in root.iter(f"{SVG}path") if p.get("class") == "grid"]
+    heights = [float(re.match(r"M\d+ ([\d.]+)H", d)[1]) for d in grid]
+    percent = [float(t) for _, t in words if re.match(r"[\d.]+$", t)]
+    across = np.polyfit([x for x, _ in flops], np.log([value for _, value in flops]), 1)
+    upwards = np.polyfit(heights, percent, 1)
+    return lambda x: np.exp(np.polyval(across, float(x))), lambda y: np.polyval(upwards, float(y))
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_the_guides_are_at_their_shares_of_the_dense_model(comparison, place):
+    task = comparison.tasks[place]
+    root = ElementTree.fromstring(score_flops_svg(comparison, [task.task]))
+    flops, percent = read_off(root)
+    guides = [p.get("d") for p in root.iter(f"{SVG}path") if p.get("class") == "guide"]
+    upright, level = (re.fullmatch(r"M([\d.]+) ([\d.]+)[VH]\d+", d) for d in guides)
+    # Six layers at 128 tokens: four matrices of attention, two of 512 neurons, scores and their sums.
+    dense = 6 * (128 * (4 * 128**2 + 2 * 128 * 512) + 2 * 128**2 * 128) + 2 * 128
+    assert flops(upright[1]) == pytest.approx(0.05 * 2 * dense, rel=1e-3)
+    runs = [run for run in make_runs(("costeff",)) if run.task == task.task]
+    scores = [score([task.metric], run.test.labels, run.test.dense_predictions) for run in runs]
+    dense_score = fmean(found[task.metric] for found in scores)
+    assert percent(level[2]) == pytest.approx(95 * dense_score, abs=0.02)
+
+
+def test_the_chosen_points_are_at_their_flops_and_score(comparison):
+    task = comparison.tasks[0]
+    root = ElementTree.fromstring(score_flops_svg(comparison, [task.task]))
+    flops, percent = read_off(root)
+    dots = {c[0].text: c for c in root.iter(f"{SVG}circle")}
+    for name, title in (("costeff", "COST-EFF, chosen"), ("tinybert", "TinyBERT style")):
+        runs = [r for r in make_runs((name,)) if r.task == task.task]
+        found = [by_hand(run, run.report.evaluation.chosen.policy) for run in runs]
+        mean = fmean(scores[task.metric] for scores, _ in found)
+        assert flops(dots[title].get("cx")) == pytest.approx(2 * fmean(cost for _, cost in found), rel=1e-3)
+        assert percent(dots[title].get("cy")) == pytest.approx(100 * mean, abs=0.02)

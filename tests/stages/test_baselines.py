@@ -181,25 +181,56 @@ def test_exits_on_a_backbone_that_stays_may_learn_from_a_teacher(tmp_path, fits,
     assert objective(trained, rows).item() == pytest.approx(expected.item(), rel=1e-4)
 
 
+def assert_learns_from(fit, student, teacher, taught_by):
+    """The student's exits learn from the teacher's at these places alone: soft cross-entropy by hand."""
+    objective, rows, _ = fit
+    inputs = {k: v for k, v in rows.items() if k not in ("index", "labels")}
+    student, teacher = load(student / "model"), load(teacher / "model")
+    for head in student.exits:
+        # So sure that the loss tells teachers apart: after so short a training all say about a half.
+        head.classifier.bias.data = torch.tensor([2.0, -2.0])
+    said = student(**inputs, all_exits=True).exit_logits.log_softmax(-1)
+    taught = teacher(**inputs, all_exits=True).exit_logits.softmax(-1)
+    expected = [-(taught[place] * said[index]).sum(-1).mean().item() for index, place in enumerate(taught_by)]
+    parts = objective.parts(student, rows)
+    assert list(parts) == ["predictions"]
+    assert parts["predictions"].tolist() == pytest.approx(expected, rel=1e-4)
+
+
+TAUGHT = {"epochs": 0.5, "ground_truth": 0.0, "predictions": 1.0}
+
+
 @pytest.mark.parametrize(("teacher_exit", "taught_by"), [("same", [0, 1]), ("final", [2, 2])])
 def test_exits_learn_from_the_teachers_same_exits_or_its_last(tmp_path, fits, teacher_exit, taught_by):
     run = apply(
         tmp_path,
         model={"config": {**TINY["model"]["config"], "num_hidden_layers": 3}},
         finetune={"epochs": 0.5}, assistant={"epochs": 0.5},
-        train_exits={
-            **FAST, "ground_truth": 0.0, "predictions": 1.0, "teacher": "assistant",
-            "teacher_exit": teacher_exit,
-        },
+        train_exits={**TAUGHT, "teacher": "assistant", "teacher_exit": teacher_exit},
         stages=["finetune", "assistant", "train_exits"],
     )  # fmt: skip
-    objective, rows, _ = fits["train_exits", "exits"]
-    inputs = {k: v for k, v in rows.items() if k not in ("index", "labels")}
-    trained, assistant = (load(run / f"stages/{stage}/model") for stage in ("3-train_exits", "2-assistant"))
-    said = trained(**inputs, all_exits=True).exit_logits.log_softmax(-1)
-    taught = assistant(**inputs, all_exits=True).exit_logits.softmax(-1)
-    expected = [-(taught[place] * said[index]).sum(-1).mean().item() for index, place in enumerate(taught_by)]
-    assert objective.parts(trained, rows)["predictions"].tolist() == pytest.approx(expected, rel=1e-4)
+    student, teacher = run / "stages/3-train_exits", run / "stages/2-assistant"
+    assert_learns_from(fits["train_exits", "exits"], student, teacher, taught_by)
+
+
+def test_an_assistant_learns_from_the_last_exit_of_an_original_with_more(tmp_path, fits):
+    joint = {"uses": "finetune", "exits": "recipe", "epochs": 0.5}
+    run = apply(tmp_path, joint=joint, assistant=TAUGHT, stages=["joint", "assistant"])
+    student, teacher = run / "stages/2-assistant", run / "stages/1-joint"
+    assert_learns_from(fits["assistant", "train"], student, teacher, [1, 1])
+
+
+@pytest.mark.parametrize(("made", "taught_by"), [({"student": {"layers": 1}}, [1]), ({}, [0, 1])])
+def test_a_student_of_one_exit_learns_from_the_teachers_last(tmp_path, fits, made, taught_by):
+    """Without the stage that makes one, the student has the assistant's exits: each learns from the same."""
+    before = ["finetune", "assistant", *made]
+    run = apply(
+        tmp_path,
+        finetune={"epochs": 0.5}, assistant={"epochs": 0.5},
+        **made, distill={**TAUGHT, "teacher": "assistant"}, stages=[*before, "distill"],
+    )  # fmt: skip
+    student = run / f"stages/{len(before) + 1}-distill"
+    assert_learns_from(fits["distill", "distill"], student, run / "stages/2-assistant", taught_by)
 
 
 def test_without_a_teacher_none_is_needed_and_with_one_it_is():
