@@ -260,7 +260,8 @@ def calibrate(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Labelled examples the model has not seen; for a run, those it held out by default."
+            help="Labelled examples that neither training nor any choice has seen; for a run, those it held "
+            "out by default."
         ),
     ] = None,
     policy: Annotated[
@@ -282,7 +283,7 @@ def calibrate(
     [bold]Examples[/bold]
 
       prunekit calibrate runs/costeff --max-drop 1% --confidence 95%
-      prunekit calibrate path/to/model --data labelled.tsv --max-drop 0.5%
+      prunekit calibrate path/to/model --data fresh.tsv --max-drop 0.5%
       prunekit calibrate runs/mrpc --policy patience --max-drop 2% -v
     """
     from .commands.calibrate import calibrate_model

@@ -5,16 +5,31 @@ from .bounds import (
     betting_p_values,
     binomial_p_values,
     check_examples,
+    examples_needed,
     fewest_examples,
     stronger_bound,
 )
 from .choosing import Calibration, Tried, calibrate, choose, harms, sweep_of
+from .examples import CHOSE_CHECKPOINTS, UNKNOWN, usable, warn_of_missing_classes
 from .guarantee import Guarantee, guarantee_of, policy_words, store, told
-from .shares import Share, points_words, read_share, share_words
+from .shares import (
+    Confidence,
+    Share,
+    points_words,
+    read_confidence,
+    read_share,
+    share_words,
+    warn_of_large_drop,
+)
+from .tries import earlier_tries, record, tries_words
+from .unsafe import nothing_safe
 
 __all__ = [
+    "CHOSE_CHECKPOINTS",
+    "UNKNOWN",
     "Bound",
     "Calibration",
+    "Confidence",
     "Guarantee",
     "Share",
     "Tried",
@@ -23,15 +38,24 @@ __all__ = [
     "calibrate",
     "check_examples",
     "choose",
+    "earlier_tries",
+    "examples_needed",
     "fewest_examples",
     "guarantee_of",
     "harms",
+    "nothing_safe",
     "points_words",
     "policy_words",
+    "read_confidence",
     "read_share",
+    "record",
     "share_words",
     "store",
     "stronger_bound",
     "sweep_of",
     "told",
+    "tries_words",
+    "usable",
+    "warn_of_large_drop",
+    "warn_of_missing_classes",
 ]

@@ -112,14 +112,46 @@ def fewest_examples(max_drop: float, confidence: float) -> int:
     return math.ceil(math.log(1 - confidence) / math.log1p(-max_drop) - 1e-9)
 
 
+def examples_needed(
+    harmed: int, helped: int, examples: int, max_drop: float, confidence: float, bound: Bound | None = None
+) -> int | None:
+    """About how many examples would show it, if leaving early harmed and helped as many of them as here.
+
+    Found by trying numbers, each a tenth larger. Luck decides as much, so it has two digits only.
+
+    Args:
+        harmed, helped: of ``examples``.
+        bound: ``None``: the one to expect more of for each number.
+
+    Returns:
+        ``None`` where as much is lost here as may be, or a million would not do.
+    """
+    size = float(examples)
+    while (size := size * 1.1) < 1_000_000:
+        number = math.ceil(size)
+        losses = np.zeros((1, number), dtype=np.int64)
+        lost, won = (round(count * number / examples) for count in (harmed, helped))
+        losses[0, :lost], losses[0, lost : lost + won] = 1, -1
+        used = bound or stronger_bound(number, max_drop, confidence)
+        if (lost if used == "binomial" else lost - won) >= max_drop * number:
+            if bound is not None or used == "betting":
+                return None
+            continue
+        order = np.random.default_rng(0).permutation(number)
+        if p_values(losses[:, order], max_drop, confidence, used)[0] <= 1 - confidence:
+            step = 10 ** max(len(str(number)) - 2, 0)
+            return math.ceil(number / step) * step
+    return None
+
+
 def check_examples(examples: int, max_drop: float, confidence: float) -> None:
     """Raise ``DataError`` where there are too few examples to show anything."""
     needed = fewest_examples(max_drop, confidence)
     if examples < needed:
+        many, most = f"{examples} example{'s' * (examples != 1)}", points_words(max_drop)
         raise DataError(
-            f"{examples} examples cannot show with {share_words(confidence)} confidence that at most "
-            f"{points_words(max_drop)} of accuracy {'is' if max_drop == 0.01 else 'are'} lost, even "
-            f"where none is: it takes {needed} at least",
+            f"{many} cannot show with {share_words(confidence)} confidence that at most {most} of accuracy "
+            f"{'is' if max_drop == 0.01 else 'are'} lost, even where none is: it takes {needed} at least",
             "give more labelled examples, or ask for a larger drop or a lower confidence",
         )
 

@@ -11,10 +11,6 @@ from ..files import write_text
 from .choosing import Calibration
 from .shares import points_words, share_words
 
-_SINCE = (
-    "This policy was put into the model after it was made: what else is said here of leaving early was "
-    "measured under the policy that its recipe chose."
-)
 POLICY, GUARANTEE = "exit_policy", "exit_guarantee"
 
 
@@ -28,7 +24,8 @@ class Guarantee(TypedDict):
         examples: number of calibration examples; ``source`` says which.
         drop: seen on them.
         saved: share of the FLOPs of all layers that was saved on them.
-        tried: number of policies.
+        tried: number of policies; ``policies`` their names.
+        digest: of the calibration examples, where it is known.
         words: what a person should know.
     """
 
@@ -42,15 +39,20 @@ class Guarantee(TypedDict):
     drop: float
     saved: float
     tried: int
+    policies: str
+    digest: str | None
     words: str
 
 
-def told(calibration: Calibration, source: str, reservation: str = "") -> Guarantee:
+def told(
+    calibration: Calibration, source: str, reservation: str = "", digest: str | None = None
+) -> Guarantee:
     """The guarantee that a calibration gives; without a safe policy that of all layers.
 
     Args:
         source: what the examples are, e.g. ``"calibration examples of sst2"``.
         reservation: what keeps them from being untouched, if anything.
+        digest: of them, equal for the same examples.
     """
     chosen = calibration.chosen
     return Guarantee(
@@ -64,6 +66,8 @@ def told(calibration: Calibration, source: str, reservation: str = "") -> Guaran
         drop=0.0 if chosen is None else chosen.drop,
         saved=0.0 if chosen is None else 1 - chosen.cost,
         tried=len(calibration.tried),
+        policies=", ".join(dict.fromkeys(str(tried.policy["name"]) for tried in calibration.tried)),
+        digest=digest,
         words=_words(calibration, source, reservation),
     )
 
@@ -104,15 +108,17 @@ def guarantee_of(config: Any) -> Guarantee | None:
 
 
 def store(folder: Path, guarantee: Guarantee) -> None:
-    """Put a policy and its guarantee into a model folder's ``config.json``, and its words into the card.
+    """Put a policy and its guarantee into a model folder's ``config.json``, and into its card.
 
-    The files else stay as they are; a folder without a card gets none.
+    The card says at its top which policy the model has now, and that its figures are of the one
+    before. The files else stay as they are; a folder without a card gets none.
 
     Raises:
         CheckpointError: the file cannot be read.
         RunError: it cannot be written; what was there is untouched.
     """
     from ..reports import with_guarantee
+    from .card import with_policy_in_force
 
     file = folder / "config.json"
     try:
@@ -123,4 +129,5 @@ def store(folder: Path, guarantee: Guarantee) -> None:
     write_text(file, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
     card = folder / "README.md"
     if card.is_file():
-        write_text(card, with_guarantee(card.read_text("utf-8"), f"{guarantee['words']} {_SINCE}"))
+        words = with_guarantee(card.read_text("utf-8"), guarantee["words"])
+        write_text(card, with_policy_in_force(words, guarantee))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from ..calibration import Calibration, Guarantee
+    from ..data import TaskData
     from ..exits import MultiExitForSequenceClassification
     from ..reports import ExitOutputs
     from ..stages.calibrate import CalibrateConfig
@@ -45,10 +46,21 @@ def calibrate_model(
     all_layers: bool,
 ) -> None:
     """Choose a model's exit policy with a guarantee, and store both in its folder."""
-    from ..calibration import store, told
+    from ..calibration import (
+        earlier_tries,
+        nothing_safe,
+        record,
+        store,
+        told,
+        tries_words,
+        warn_of_large_drop,
+        warn_of_missing_classes,
+    )
+    from ..stages.calibrate import digest_of
 
     asked = {"max_drop": max_drop, "confidence": confidence, "bound": bound}
     config = _config(**asked, **({} if policy is None else {"policy": policy}))
+    warn_of_large_drop(config.max_drop, "--max-drop")
     console.quiet_libraries()
     folder = model_folder(source)
     model, tokenizer = load_classifier(folder)
@@ -68,10 +80,17 @@ def calibrate_model(
             f"{source} is a model folder: nothing there says which examples it may be calibrated on",
             "give labelled examples that it was not trained on: --data FILE (or give the run's folder)",
         )
+    warn_of_missing_classes(examples.outputs.labels, _label_names(model))
     found = _calibrated(model, examples.outputs, config)
-    guarantee = told(found, examples.source, examples.reservation)
+    digest = digest_of(examples.outputs)
+    earlier = earlier_tries(folder, told(found, examples.source, digest=digest))
+    reservations = (examples.reservation, tries_words(earlier, found.confidence))
+    guarantee = told(found, examples.source, " ".join(filter(None, reservations)), digest)
+    record(folder, earlier, guarantee)
     if found.chosen is None and not all_layers:
-        raise _nothing_safe(found, examples.source, config.policy)
+        given = None if config.bound == "auto" else config.bound
+        other = _calibrated(model, examples.outputs, _other_bound(config, found.bound))
+        raise nothing_safe(found, examples.source, config.policy, bound=given, other=other)
     store(folder, guarantee)
     _show(found, guarantee, folder)
     page = Path(source) / "report" / "index.html"
@@ -88,11 +107,11 @@ def _config(**settings: Any) -> CalibrateConfig:
     """
     from pydantic import ValidationError
 
-    from ..calibration import read_share
+    from ..calibration import read_confidence, read_share
     from ..stages.calibrate import CalibrateConfig
 
-    for name in ("max_drop", "confidence"):
-        settings[name] = read_share(settings[name], f"--{name.replace('_', '-')}")
+    settings["max_drop"] = read_share(settings["max_drop"], "--max-drop")
+    settings["confidence"] = read_confidence(settings["confidence"], "--confidence")
     try:
         return CalibrateConfig(**settings)
     except ValidationError as error:
@@ -105,8 +124,9 @@ def _config(**settings: Any) -> CalibrateConfig:
 
 
 def _of_run(run: Path) -> _Examples:
+    from ..calibration import CHOSE_CHECKPOINTS
     from ..runs import recipe_of
-    from ..stages.calibrate import CHOSE_CHECKPOINTS, check_metrics
+    from ..stages.calibrate import check_metrics
     from ..stages.outputs import outputs_of
 
     data = recipe_of(run).data
@@ -131,15 +151,16 @@ def _of_file(
     data: Path,
     config: CalibrateConfig,
 ) -> _Examples:
-    from ..calibration import check_examples
+    from ..calibration import check_examples, usable
     from ..data import collator, encode_examples, load_examples
     from ..runs import recipe_of
     from ..stages.outputs import examples_outputs
 
     recipe = recipe_of(source) if is_run(source) else None
-    names: Any = model.config.id2label
-    labels = [str(names[number]) for number in range(len(names))]
-    examples = load_examples(str(data), "--data", labels, None if recipe is None else recipe.data)
+    columns = None if recipe is None else recipe.data
+    examples = load_examples(str(data), "--data", _label_names(model), columns)
+    used, reservation = _made_of(source)
+    examples, known = usable(examples, data.name, used)
     # What no file of this size can show is said before anything is computed.
     check_examples(len(examples), config.max_drop, config.confidence)
     length = most_tokens(model, tokenizer) if recipe is None else recipe.training.max_length
@@ -147,7 +168,36 @@ def _of_file(
     # transformers wraps `to` such that type checkers lose its arguments.
     model.to(device())  # type: ignore[arg-type]
     outputs = examples_outputs(model, examples, encoded, lengths, collator(tokenizer), _BATCH)
-    return _Examples(outputs, f"examples of {data.name}")
+    return _Examples(outputs, f"examples of {data.name}", known or reservation)
+
+
+def _made_of(source: Path) -> tuple[TaskData | None, str]:
+    """The examples that made a run's model, and what to say where they cannot be read any more.
+
+    A model folder that lies in its run is the run's.
+    """
+    from ..calibration import UNKNOWN
+    from ..data import load_task
+    from ..runs import recipe_of
+
+    run = next((folder for folder in (source, source.resolve().parent) if is_run(folder)), None)
+    if run is None:
+        return None, ""
+    try:
+        recipe = recipe_of(run)
+        return load_task(recipe.data, recipe.seed), ""
+    except PrunekitError as error:
+        logger.warning("whether the model was trained on these examples is not checked: %s", error.message)
+        return None, UNKNOWN
+
+
+def _label_names(model: MultiExitForSequenceClassification) -> list[str]:
+    names: Any = model.config.id2label
+    return [str(names[number]) for number in range(len(names))]
+
+
+def _other_bound(config: CalibrateConfig, bound: str) -> CalibrateConfig:
+    return config.model_copy(update={"bound": "binomial" if bound == "betting" else "betting"})
 
 
 def _calibrated(
@@ -161,21 +211,6 @@ def _calibrated(
     check_examples(len(outputs.labels), config.max_drop, config.confidence)
     found: Calibration = calibrated(model, outputs, config)
     return found
-
-
-def _nothing_safe(found: Calibration, source: str, policy: str) -> PrunekitError:
-    """No promise can be kept by leaving early: an answer that the model must not be changed for unasked."""
-    from ..calibration import points_words, policy_words, share_words
-
-    slowest = next((tried for tried in found.tried if tried.leaves_early), found.tried[0])
-    return PrunekitError(
-        f"no {policy} policy could be shown, with {share_words(found.confidence)} confidence, to lose at "
-        f"most {points_words(found.max_drop)} of accuracy against all layers: on {found.examples:,} {source} "
-        f"already {policy_words(slowest.policy)}, the slowest, made {slowest.harmed} right answers wrong and "
-        f"{slowest.helped} wrong ones right. The model is unchanged",
-        "allow a larger --max-drop, give more labelled examples, try another --policy, or store that every "
-        "input goes through all layers: --all-layers",
-    )
 
 
 def _show(found: Calibration, guarantee: Guarantee, folder: Path) -> None:

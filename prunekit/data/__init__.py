@@ -5,6 +5,7 @@ from .config import DataConfig
 from .encoding import EncodedTask, check_text, collator, encode, encode_examples, word_tokenizer
 from .glue import GLUE_TASKS
 from .metrics import METRICS, check_metrics, score
+from .overlap import texts_of
 from .tasks import TaskData, load_examples, load_task
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "load_task",
     "near_tokens",
     "score",
+    "texts_of",
     "word_tokenizer",
 ]

@@ -15,6 +15,7 @@ from .config import CUSTOM, REVIEWS, DataConfig
 from .glue import GLUE_TASKS, HUB_NAME, GlueTask
 from .labels import Columns, find_columns, label_names_of, read_labels, read_texts
 from .metrics import check_metrics
+from .overlap import check_files, check_hub_splits, texts_of, warn_of_overlap
 from .sources import Table, read_file, read_hub
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def load_task(config: DataConfig, seed: int) -> TaskData:
         seed: drives generation, subsets and what is held out, unless ``config.seed`` is set.
 
     Raises:
-        DataError: see :mod:`prunekit.data.sources` and :mod:`prunekit.data.labels`.
+        DataError: see :mod:`prunekit.data.sources` and :mod:`prunekit.data.labels`; and validation examples
+            from the very file that is trained on or reported.
     """
     seed = seed if config.seed is None else config.seed
     if config.task == REVIEWS:
@@ -92,7 +94,7 @@ def load_task(config: DataConfig, seed: int) -> TaskData:
     examples = {split: _examples(table, columns, names) for split, table in tables.items()}
     splits = _divide(examples, config, np.random.default_rng(seed))
     task = TaskData(config.task, **splits, label_names=names, metrics=metrics)
-    _warn_of_overlap(task)
+    warn_of_overlap(task, "validation" in tables)
     return task
 
 
@@ -145,11 +147,14 @@ def _generated(config: DataConfig, seed: int) -> TaskData:
 
 def _read(config: DataConfig, glue: GlueTask | None) -> dict[str, Table]:
     if config.from_files:
-        files = {split: getattr(config, f"{split}_file") for split in SPLITS}
-        return {split: read_file(path, f"data.{split}_file") for split, path in files.items() if path}
+        given = {split: getattr(config, f"{split}_file") for split in SPLITS}
+        files = {split: path for split, path in given.items() if path}
+        check_files(files)
+        return {split: read_file(path, f"data.{split}_file") for split, path in files.items()}
     named: dict[str, str] = dict(config.hub_splits.items())
     if glue is not None and config.hub_name is None:
         splits = {"train": "train", "test": glue.test_split, **named}
+        check_hub_splits(splits)
         tables = read_hub(HUB_NAME, config.hub_config or config.task, splits)
         return {
             split: _without_empty(table) if split == "train" else table for split, table in tables.items()
@@ -160,6 +165,7 @@ def _read(config: DataConfig, glue: GlueTask | None) -> dict[str, Table]:
             "give data.train_file=... data.test_file=..., or data.hub_name=...",
         )
     splits = {**{split: split for split in SPLITS}, **named}
+    check_hub_splits(splits)
     optional = {"validation"} - named.keys()
     if config.hub_name is not None:
         return read_hub(config.hub_name, config.hub_config, splits, optional)
@@ -215,7 +221,7 @@ def _divide(
         wanted = config.validation_size or max(1, round(config.validation_fraction * used))
         train, result["validation"] = _hold_out(train, wanted, rng, "validation")
     if config.calibration_size:
-        elsewhere = _texts(result["test"]) + _texts(result["validation"])
+        elsewhere = texts_of(result["test"]) + texts_of(result["validation"])
         train, result[CALIBRATION] = _hold_out_apart(train, config.calibration_size, set(elsewhere), rng)
     result["train"] = _at_most(train, config.train_size, rng)
     return result
@@ -240,7 +246,7 @@ def _hold_out_apart(
 
     They are drawn evenly, not by label: a test of a policy needs a plain sample.
     """
-    texts = _texts(data)
+    texts = texts_of(data)
     free = [row for row, text in enumerate(texts) if text not in elsewhere]
     chosen = sorted(rng.permutation(free)[:size].tolist())
     taken = {texts[row] for row in chosen}
@@ -252,12 +258,6 @@ def _hold_out_apart(
             "lower data.calibration_size",
         )
     return data.select(rest), data.select(chosen)
-
-
-def _texts(data: datasets.Dataset) -> list[tuple[str, ...]]:
-    """The text, or the pair of texts, of every example."""
-    names = [name for name in ("text", "text_pair") if name in data.column_names]
-    return list(zip(*(data[name] for name in names), strict=True))
 
 
 def _at_most(data: datasets.Dataset, size: int | None, rng: np.random.Generator) -> datasets.Dataset:
@@ -286,15 +286,3 @@ def stratified(labels: Sequence[int], size: int, rng: np.random.Generator) -> tu
     chosen = np.sort(np.concatenate(drawn))
     rest = np.setdiff1d(np.arange(len(values)), chosen)
     return chosen.tolist(), rest.tolist()
-
-
-def _warn_of_overlap(task: TaskData) -> None:
-    train = set(_texts(task.train))
-    shared = sum(example in train for example in _texts(task.test))
-    if shared:
-        logger.warning(
-            "%d of %d test examples of %s are also in its training data: scores on them say little",
-            shared,
-            len(task.test),
-            task.name,
-        )

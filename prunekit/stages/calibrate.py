@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ..calibration import Share, check_examples, fewest_examples, sweep_of
+from ..calibration import (
+    CHOSE_CHECKPOINTS,
+    Confidence,
+    Share,
+    check_examples,
+    fewest_examples,
+    sweep_of,
+    warn_of_large_drop,
+)
 from ..errors import RecipeError
 from . import register
 from .base import Stage, StageConfig, StageContext, save_model
@@ -22,8 +31,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 METRIC = "accuracy"
-# Said where the calibration examples were not held out for nothing else.
-CHOSE_CHECKPOINTS = "The same examples chose the model's checkpoints, so this may be a little hopeful."
 
 
 class CalibrateConfig(StageConfig):
@@ -33,7 +40,7 @@ class CalibrateConfig(StageConfig):
         0.01,
         description="what leaving early may lose at most, in points of accuracy: 0.01 or 1% is one point",
     )
-    confidence: Share = Field(0.95, description="how sure that must be: 0.95 or 95%")
+    confidence: Confidence = Field(0.95, description="how sure that must be: 0.95 or 95%")
     policy: str = Field("entropy", description="how examples leave: an exit policy, tried with its own sweep")
     policies: list[str | dict[str, Any]] | None = Field(
         None,
@@ -110,6 +117,7 @@ class Calibrate(Stage):
         from ..reports import save_outputs
 
         check_metrics(context.task.task.metrics)
+        warn_of_large_drop(self.config.max_drop, "calibrate.max_drop")
         split = held_out(context.task.splits)
         model = context.load("model")
         outputs = model_outputs(
@@ -122,6 +130,7 @@ class Calibrate(Stage):
             found,
             f"{split} examples of {context.task.task.name}",
             CHOSE_CHECKPOINTS if split == "validation" else "",
+            digest_of(outputs),
         )
         if found.chosen is None:
             needed = fewest_examples(found.max_drop, found.confidence)
@@ -166,6 +175,11 @@ def calibrated(model: MultiExitForSequenceClassification, outputs: Any, config: 
         confidence=config.confidence,
         bound=config.bound,
     )
+
+
+def digest_of(outputs: Any) -> str:
+    """Of the examples and their labels, to know them again."""
+    return hashlib.sha256(f"{outputs.digest} {outputs.labels.tolist()}".encode()).hexdigest()
 
 
 def held_out(splits: Any) -> str:

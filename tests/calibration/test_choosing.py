@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from prunekit.calibration import calibrate, harms, sweep_of
+from prunekit.calibration import calibrate, harms, nothing_safe, sweep_of
 from prunekit.calibration.choosing import choose, fixed_sequence
-from prunekit.commands.calibrate import _nothing_safe
 from prunekit.errors import RecipeError
 
 SPLITS = 200
@@ -167,4 +166,4 @@ def test_a_cost_of_one_but_for_rounding_is_that_of_all_layers() -> None:
     assert found.tried[0].cost < 1
     assert [tried.leaves_early for tried in found.tried] == [False, True]
     assert found.chosen is None
-    assert "0.1" in _nothing_safe(found, "validation examples", "entropy").message
+    assert "0.1" in nothing_safe(found, "validation examples", "entropy").message

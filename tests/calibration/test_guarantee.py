@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,18 @@ import simulated
 from pydantic import BaseModel
 
 from prunekit.calibration import (
+    Confidence,
     Share,
     calibrate,
     guarantee_of,
     points_words,
+    read_confidence,
     read_share,
     share_words,
     store,
     sweep_of,
     told,
+    warn_of_large_drop,
 )
 from prunekit.errors import CheckpointError, RecipeError
 from prunekit.exits import MultiExitConfig
@@ -55,6 +59,50 @@ def test_what_is_no_share(text: str | float, mend: str) -> None:
         read_share(text, "max_drop")
     assert caught.value.message.startswith("max_drop: ")
     assert mend in str(caught.value.mend)
+
+
+@pytest.mark.parametrize(
+    ("text", "mend"),
+    [
+        ("0", "write 95% or 0.95"),
+        ("100%", "write 95% or 0.95"),
+        ("ninety", "write 95% or 0.95"),
+        ("1", "write 95% or 0.95"),
+        (1, "write 95% or 0.95"),
+        ("40", "write 95% or 0.95"),
+        ("90", "write 90% or 0.9"),
+        ("0.95%", "did you mean 95%?"),
+        ("0.9 %", "did you mean 90%?"),
+        ("1%", "did you mean 95%?"),
+        ("5%", "did you mean 95%?"),
+        (0.05, "did you mean 95%?"),
+        ("49.9%", "did you mean 95%?"),
+    ],
+)
+def test_what_is_no_confidence(text: str | float, mend: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_confidence(text, "confidence")
+    assert caught.value.message.startswith("confidence: ")
+    assert mend in str(caught.value.mend)
+
+    class Settings(BaseModel):
+        confidence: Confidence
+
+    with pytest.raises(ValueError, match="value: "):
+        Settings(confidence=text)
+
+
+@pytest.mark.parametrize("text", ["50%", "0.5", 0.95, "99.9%"])
+def test_confidences(text: str | float) -> None:
+    assert read_confidence(text) == read_share(text)
+
+
+def test_a_large_drop_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        warn_of_large_drop(0.1, "--max-drop")
+        assert not caplog.text
+        warn_of_large_drop(0.99, "--max-drop")
+    assert "--max-drop: up to 99 points" in caplog.text
 
 
 def test_words_of_shares() -> None:

@@ -19,19 +19,38 @@ def run(finished, tmp_path):
 
 
 @pytest.fixture
-def labelled(run, tmp_path):
-    """Labelled examples in a file: the test examples that ``costeff`` generates."""
+def seen(run):
+    """Rows of text and label of the examples that ``costeff`` generates, by part."""
     from prunekit.data import load_task
     from prunekit.recipes import load_recipe
 
     recipe = load_recipe(str(run / "recipe.yaml"))
-    data = load_task(recipe.data, recipe.seed).test
-    rows = [
-        f"{text}\t{('negative', 'positive')[y]}" for text, y in zip(data["text"], data["label"], strict=True)
-    ]
-    file = tmp_path / "labelled.tsv"
-    file.write_text("text\tlabel\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    return file
+    splits = load_task(recipe.data, recipe.seed).splits
+    return {name: list(zip(data["text"], data["label"], strict=True)) for name, data in splits.items()}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """``write(name, rows)``: a file of labelled examples."""
+
+    def write(name, rows):
+        lines = [f"{text}\t{('negative', 'positive')[label]}" for text, label in rows]
+        (tmp_path / name).write_text("text\tlabel\n" + "\n".join(lines) + "\n", encoding="utf-8")
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def labelled(seen, write):
+    """Labelled examples in a file: the test examples."""
+    return write("labelled.tsv", seen["test"])
+
+
+def fresh(count):
+    """Rows that no recipe generates."""
+    words = ("awful", "wonderful")
+    return [(f"film {n} of mine was {words[n % 2]}", n % 2) for n in range(count)]
 
 
 def contents(folder):
@@ -61,7 +80,7 @@ def test_a_run_with_the_examples_it_held_out(prunekit, run):
     }  # fmt: skip
     after = contents(run / "model")
     assert {n for n in before if before[n] != after[n]} == {"config.json", "README.md"}
-    assert before.keys() == after.keys()
+    assert before.keys() | {"calibrations.json"} == after.keys()
     assert guarantee_of(checkpoints.load(run / "model").config) == guarantee
     # The same again gives the same.
     assert prunekit("calibrate", "run", *LOOSE).code == 0
@@ -89,6 +108,7 @@ def test_a_model_folder_with_a_file(prunekit, run, labelled):
     assert said.code == 0, said.err
     guarantee = json.loads((run / "model" / "config.json").read_text())["exit_guarantee"]
     assert guarantee["source"] == "examples of labelled.tsv"
+    assert "All of them are test examples of the model's report" in guarantee["words"]
     assert "checkpoints" not in guarantee["words"]
     assert "p-value" in said.out and "as it was" not in said.out
     assert said.out.count("entropy") >= guarantee["tried"]
@@ -127,7 +147,10 @@ def test_where_nothing_is_safe_the_model_is_left_alone(prunekit, run, monkeypatc
     assert said.code == 2
     assert "no entropy policy could be shown" in said.err
     assert "unchanged" in said.err and "--all-layers" in said.err
-    assert contents(run / "model") == before
+    after = contents(run / "model")
+    # It was asked, and that counts.
+    assert json.loads(after.pop("calibrations.json"))[0]["policy"] is None
+    assert after == before
     said = prunekit("calibrate", "run", "--max-drop", "10%", "--confidence", "90%", "--all-layers")
     assert said.code == 0, said.err
     config = json.loads((run / "model" / "config.json").read_text())
@@ -144,6 +167,9 @@ def test_where_nothing_is_safe_the_model_is_left_alone(prunekit, run, monkeypatc
         (["run"], "299 at least"),
         (["run", "--max-drop", "2"], "2%"),
         (["run", "--confidence", "95"], "95%"),
+        (["run", "--confidence", "0"], "write 95% or 0.95"),
+        (["run", "--confidence", "1%"], "did you mean 95%"),
+        (["run", "--max-drop", "zero"], "write 1% or 0.01"),
         (["run", "--bound", "best"], "--bound"),
         (["run", "--policy", "entropie", *LOOSE], "did you mean 'entropy'"),
         (["run", "--policy", "learned", *LOOSE], "learn_to_exit"),
@@ -172,3 +198,97 @@ def test_f1_cannot_be_bounded(prunekit, run):
     said = prunekit("calibrate", "run", *LOOSE)
     assert said.code == 2
     assert "accuracy" in said.err and "f1" in said.err
+
+
+def test_examples_it_was_trained_on(prunekit, run, seen, write):
+    """Most of a file: refused; some: left out, so that what is left is all that counts."""
+    before = contents(run / "model")
+    many = write("many.tsv", seen["train"][:30] + fresh(20))
+    for source in ("run", "run/model"):
+        said = prunekit("calibrate", source, "--data", many, *LOOSE)
+        assert said.code == 2
+        assert "30 of the 50 distinct examples of many.tsv" in " ".join(said.err.split())
+        assert contents(run / "model") == before
+    some = write("some.tsv", seen["train"][:20] + fresh(40))
+    said = prunekit("calibrate", "run", "--data", some, *LOOSE, "--all-layers")
+    assert said.code == 0, said.err
+    guarantee = json.loads((run / "model" / "config.json").read_text())["exit_guarantee"]
+    assert guarantee["examples"] == 40
+    assert "20 examples that the model was trained on are left out" in " ".join(said.err.split())
+
+
+def test_examples_that_chose_its_checkpoints(prunekit, run, seen, write):
+    file = write("mixed.tsv", seen["validation"][:11] + fresh(40))
+    assert prunekit("calibrate", "run", "--data", file, *LOOSE, "--max-drop", "45%").code == 0
+    words = json.loads((run / "model" / "config.json").read_text())["exit_guarantee"]["words"]
+    assert "11 of them chose the model's checkpoints" in words
+    assert "not the guarantee it would be on examples that nothing has seen" in words
+
+
+def test_one_sentence_many_times_is_one_example(prunekit, run, write):
+    said = prunekit("calibrate", "run", "--data", write("one.tsv", fresh(1) * 400))
+    assert said.code == 2
+    assert "399 of 400 examples repeat another" in " ".join(said.err.split())
+    assert "1 example cannot show" in said.err
+
+
+def test_a_class_without_examples(prunekit, run, write):
+    file = write("half.tsv", fresh(80)[::2])
+    said = prunekit("calibrate", "run", "--data", file, *LOOSE, "--all-layers")
+    assert said.code == 0, said.err
+    flat = " ".join(said.err.split())
+    assert "no calibration example has the label positive" in flat
+    assert "negative" not in flat
+    # 25 points is a promise, but a poor one.
+    assert "--max-drop: up to 25 points" in flat
+
+
+def test_data_that_cannot_be_read_any_more(prunekit, run, write):
+    """Nobody knows then what the model was trained on, and the guarantee says so."""
+    recipe = (run / "recipe.yaml").read_text()
+    gone = recipe.replace("task: reviews", "task: mine", 1)
+    gone = gone.replace("train_file: null", "train_file: gone.tsv", 1)
+    (run / "recipe.yaml").write_text(gone.replace("test_fraction: null", "test_fraction: 0.1", 1))
+    file = write("fresh.tsv", fresh(60))
+    said = prunekit("calibrate", "run", "--data", file, *LOOSE, "--max-drop", "45%")
+    assert said.code == 0, said.err
+    assert "gone.tsv" in said.err
+    words = json.loads((run / "model" / "config.json").read_text())["exit_guarantee"]["words"]
+    assert "could not be checked" in words
+
+
+def test_asking_again_is_counted(prunekit, run):
+    """Each answer is wrong in 20 % of all cases at most, so one of two is in 40 %; a repeat is none."""
+    for drop in ("25%", "25%", "30%", "30%"):
+        assert prunekit("calibrate", "run", "--confidence", "80%", "--max-drop", drop).code == 0
+        words = json.loads((run / "model" / "config.json").read_text())["exit_guarantee"]["words"]
+        assert ("calibrated once before" in words) == (drop == "30%")
+        assert ("60 % sure" in words) == (drop == "30%")
+    assert len(json.loads((run / "model" / "calibrations.json").read_text())) == 2
+
+
+def test_the_card_begins_with_the_policy_in_force(prunekit, run):
+    old = (run / "model" / "README.md").read_text()
+    for drop in ("25%", "30%"):
+        assert prunekit("calibrate", "run", "--confidence", "80%", "--max-drop", drop).code == 0
+    policy = json.loads((run / "model" / "config.json").read_text())["exit_policy"]
+    card = (run / "model" / "README.md").read_text()
+    title, first = [line for line in card[card.index("\n# ") :].splitlines() if line[:1] in ("#", ">")][:2]
+    assert title.startswith("# ")
+    assert f"The policy now in force is entropy {policy['threshold']}" in first
+    assert "30 points" in first and "25 points" not in card
+    assert "below are of the policy before" in first
+    # The old card is all there behind it.
+    assert set(old.splitlines()) <= set(card.splitlines())
+
+
+def test_the_other_bound_is_named(prunekit, run, monkeypatch):
+    """No harm in 32 examples: at 80 % the binomial shows 5 points (1.05^-32 = 0.19), betting does not."""
+    from prunekit.calibration import choosing
+
+    monkeypatch.setattr(choosing, "harms", lambda said, taken: 0 * taken)
+    asked = ("calibrate", "run", "--max-drop", "5%", "--confidence", "80%", "--bound")
+    said = prunekit(*asked, "betting")
+    assert said.code == 2
+    assert "--bound binomial" in said.err
+    assert prunekit(*asked, "binomial").code == 0

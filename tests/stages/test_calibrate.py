@@ -105,6 +105,10 @@ def test_training_ends_a_guarantee(tmp_path):
     calibrated = checkpoints.load(run / "stages" / "3-calibrate" / "model")
     assert guarantee_of(calibrated.config) is not None
     assert "checkpoints" in calibrated.config.exit_guarantee["words"]
+    assert (
+        "not the guarantee it would be on examples that nothing has seen"
+        in (calibrated.config.exit_guarantee["words"])
+    )
     assert checkpoints.load(run / "model").config.exit_guarantee is None
     assert read_report(run / "report").systems[0].guarantee is None
 
@@ -123,6 +127,8 @@ def test_another_policy_ends_a_guarantee(run):
         ({"calibrate": {"metric": "f1"}}, "mean over examples"),
         ({"calibrate": {"max_drop": 1}}, "1%"),
         ({"calibrate": {"confidence": "95"}}, "95%"),
+        ({"calibrate": {"confidence": "0.95%"}}, "did you mean 95%"),
+        ({"calibrate": {"confidence": 0}}, "write 95%"),
         ({"calibrate": {"policy": "entropie"}}, "entropy"),
         ({"calibrate": {"policy": "learned"}}, "learn_to_exit"),
         ({"calibrate": {"policies": [{"name": "entropy", "threshold": ["x"]}]}}, "policies"),

@@ -1,0 +1,82 @@
+"""How often a model was calibrated: who asks often and keeps the best answer is less sure of it.
+
+``calibrations.json`` in the model's folder holds every question that was asked of it, and its answer, also
+where nothing could be shown. The same question has the same answer, and counts once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..files import write_json
+from .guarantee import GUARANTEE, Guarantee
+from .shares import share_words
+
+FILE = "calibrations.json"
+Try = dict[str, Any]
+# What makes a question; its answer is the policy.
+_QUESTION = ("policies", "tried", "max_drop", "confidence", "bound", "examples", "digest")
+
+
+def earlier_tries(folder: Path, guarantee: Guarantee) -> list[Try]:
+    """Other questions asked of a model before the one that ``guarantee`` answers.
+
+    Args:
+        folder: the model's. A file there that cannot be read counts as none.
+        guarantee: the answer that is about to be given.
+    """
+    tries: list[Try] = []
+    config, kept = _read(folder / "config.json"), _read(folder / FILE)
+    # A recipe's stage stores its answer in the configuration alone.
+    stored = config.get(GUARANTEE) if isinstance(config, dict) else None
+    answers = [*(kept if isinstance(kept, list) else []), stored]
+    for other in (one for one in answers if isinstance(one, dict) and "confidence" in one):
+        known = any(_question(other) == _question(one) for one in tries)
+        if not known and _question(other) != _question(guarantee):
+            tries.append(_try(other))
+    return tries
+
+
+def record(folder: Path, earlier: Sequence[Try], guarantee: Guarantee) -> None:
+    """Write the questions of a model: those before, and the one that was just answered.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    write_json(folder / FILE, [*earlier, _try(guarantee)])
+
+
+def tries_words(earlier: Sequence[Try], confidence: float) -> str:
+    """What earlier questions take from an answer; nothing where there were none.
+
+    Each answer is wrong with probability ``1 - confidence`` at most, so any is with their sum at most.
+    """
+    if not earlier:
+        return ""
+    sure = 1 - (1 - confidence) - sum(1 - one["confidence"] for one in earlier)
+    together = f"only {share_words(sure)} sure" if sure > 1e-9 else "not sure at all"
+    times, answers = f"{len(earlier)} times", f"all {len(earlier) + 1}"
+    if len(earlier) == 1:
+        times, answers = "once", "both"
+    return (
+        f"The model was calibrated {times} before, with other policies, drops, bounds or examples: that "
+        f"{answers} answers hold is {together}, and so is the best of them."
+    )
+
+
+def _try(answer: Any) -> Try:
+    return {key: answer.get(key) for key in (*_QUESTION, "source", "policy")}
+
+
+def _question(answer: Any) -> list[Any]:
+    return [answer.get(key) for key in _QUESTION]
+
+
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
