@@ -11,7 +11,7 @@ from ..files import write_text
 from .markdown import exit_table, part_table, result_table
 from .schema import RunReport
 from .tables import escape
-from .words import chosen_point, lead_sentence, summary_sentence
+from .words import chosen_point, lead_sentence, note_words, summary_sentence
 
 _USAGE = """\
 ```python
@@ -50,7 +50,7 @@ def model_card(report: RunReport) -> str:
         f"# {escape(report.name)}\n",
         f"**{summary_sentence(report)}**\n",
         f"{escape(lead_sentence(report, guarantee=False))} Labels: {labels}.\n",
-        f"> {escape(report.task_note)}\n" if report.task_note else "",
+        f"> {escape(note_words(report.task_note))}\n" if report.task_note else "",
         "" if system.guarantee is None else guarantee_section(system.guarantee["words"]),
         "## Use\n",
         _USAGE,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .comparison.markdown import comparison_markdown
 from .points import OperatingPoint
+from .reproducing import commands
 from .schema import RunReport, SystemReport
 from .tables import Row, escape, markdown_table
 from .words import (
@@ -11,6 +14,7 @@ from .words import (
     count_words,
     flops_words,
     lead_sentence,
+    note_words,
     percent_words,
     seconds_words,
     summary_sentence,
@@ -29,7 +33,7 @@ def render_markdown(report: RunReport) -> str:
         ]
     parts += [f"**{summary_sentence(report)}**\n", escape(lead_sentence(report)) + "\n"]
     if report.task_note:
-        parts.append(f"> {escape(report.task_note)}\n")
+        parts.append(f"> {escape(note_words(report.task_note))}\n")
     parts += ["## The result\n", result_table(report), _result_note(report)]
     for s in report.systems:
         title = f" of {escape(s.name)}" if len(report.systems) > 1 else ""
@@ -237,22 +241,33 @@ def early_error_table(report: RunReport, shown: int = 10) -> str:
 
 def stage_table(report: RunReport) -> str:
     """Time, steps and last metrics of every stage."""
+    metrics = report.systems[0].evaluation.metrics
     rows = [
         [
             s.name,
             seconds_words(s.seconds),
             "–" if s.steps is None else f"{s.steps:,}",
-            ", ".join(f"{k} {'–' if v is None else format(v, '.4g')}" for k, v in s.metrics.items()),
+            ", ".join(f"{k} {_measured(k, v, metrics)}" for k, v in s.metrics.items()),
         ]
         for s in report.stages
     ]
     return markdown_table(["Stage", "Time", "Optimizer steps", "Metrics at its end"], rows)
 
 
+def _measured(name: str, value: float | None, metrics: Sequence[str]) -> str:
+    """A stage's metric: a share, such as a score, in percent as everywhere else."""
+    if value is None:
+        return "–"
+    shares = ("score", "kept", *metrics)
+    return percent_words(value) if name.split(" ")[0] in shares else f"{value:.4g}"
+
+
 def _reproduce(report: RunReport) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     machine = ", ".join(f"{name}: {value}" for name, value in report.machine.items())
-    lines = [f"```sh\n{report.command}\n```\n"] if report.command else []
+    lines = []
+    for words, command in commands(report):
+        lines += [escape(words), f"```sh\n{command}\n```\n"]
     lines += [
         f"Seed {report.seed}. {escape(versions)}.",
         escape(machine) + ("." if machine else ""),

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import html
 import json
-import math
 import re
 from importlib.resources import files
-from typing import Any
 
+from .reproducing import commands
 from .schema import RunReport
-from .words import compared_lead, compared_sentence, lead_sentence, summary_sentence
+from .words import (
+    compared_lead,
+    compared_sentence,
+    date_words,
+    lead_sentence,
+    note_words,
+    summary_sentence,
+)
 
 MAX_BYTES = 2_000_000
 
@@ -22,6 +28,7 @@ SCRIPTS = (
     "plots.js",
     "table.js",
     "data.js",
+    "verdict.js",
     "comparing.js",
     "pareto.js",
     "made.js",
@@ -30,7 +37,6 @@ SCRIPTS = (
     "reproduce.js",
     "page.js",
 )
-DIGITS = 6
 
 
 def render_page(report: RunReport) -> str:
@@ -45,13 +51,13 @@ def render_page(report: RunReport) -> str:
         summary, lead = compared_sentence(report.comparison), compared_lead(report.comparison)
     values = {
         "title": html.escape(f"{report.name}: {summary}"),
-        "eyebrow": html.escape(f"prunekit report · {report.name} · {report.task} · seed {report.seed}"),
+        "eyebrow": html.escape(" · ".join(("prunekit report", report.name, *_scope(report)))),
         "summary": _headline(summary),
         "lead": html.escape(lead),
-        "note": html.escape(report.task_note),
+        "note": html.escape(note_words(report.task_note)),
         "note_hidden": "" if report.task_note else "hidden",
         "footer": html.escape(
-            f"Written by prunekit {report.versions.get('prunekit', '')} on {report.created}. "
+            f"Written by prunekit {report.versions.get('prunekit', '')} on {date_words(report.created)}. "
             "This page works offline; report.json beside it holds every figure."
         ),
         "style": _filled(_asset("report.css"), {"light": _asset("light.css"), "dark": _asset("dark.css")}),
@@ -59,6 +65,15 @@ def render_page(report: RunReport) -> str:
         "data": _data(report),
     }
     return _filled(_asset("report.html"), values)
+
+
+def _scope(report: RunReport) -> tuple[str, str]:
+    """The task and the seed; all of them where runs are compared."""
+    if report.comparison is None:
+        return report.task, f"seed {report.seed}"
+    seeds = sorted({seed for task in report.comparison.tasks for seed in task.seeds})
+    tasks = ", ".join(task.task for task in report.comparison.tasks)
+    return tasks, f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
 
 
 def _asset(name: str) -> str:
@@ -83,23 +98,15 @@ def _headline(sentence: str) -> str:
 def _data(report: RunReport) -> str:
     """What the page draws, as JSON that may stand in a script element.
 
-    Left out is what no figure shows: the examples that policies were chosen on.
+    Left out is what no figure shows: the examples that policies were chosen on. Numbers stay as they are:
+    rounded here and once more where they are shown, they could come out other than in Markdown.
     """
     value = report.to_dict()
     for system in value["systems"]:
         system["validation"] = None
-    text = json.dumps(_rounded(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for task in value["comparison"]["tasks"] if report.comparison is not None else []:
+        task["note"] = note_words(task["note"])
+    value["commands"] = [{"words": words, "command": command} for words, command in commands(report)]
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     # In a script element only "</" and "<!--" could end the data; no "<" at all is simplest.
     return text.replace("<", "\\u003c")
-
-
-def _rounded(value: Any) -> Any:
-    """Floats with six significant digits: more than is ever shown, at a third of the length."""
-    if isinstance(value, float):
-        if value == 0 or not math.isfinite(value):
-            return value
-        short = float(f"{value:.{DIGITS}g}")
-        return int(short) if short.is_integer() else short
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list) else value

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime, timezone
 from decimal import ROUND_HALF_UP, Decimal
 
 from .comparison.schema import Comparison
 from .points import OperatingPoint
 from .schema import RunReport, SystemReport
+
+_MONTHS = ["January", "February", "March", "April", "May", "June", "July"]
+_MONTHS += ["August", "September", "October", "November", "December"]
 
 
 def fixed(value: float, digits: int = 1, sign: str = "") -> str:
@@ -55,6 +60,28 @@ def seconds_words(seconds: float) -> str:
     return f"{fixed(seconds / 60)} min" if seconds < 5400 else f"{fixed(seconds / 3600)} h"
 
 
+def date_words(created: str) -> str:
+    """``2025-01-31T09:05:00+00:00`` -> ``31 January 2025, 09:05 UTC``; what is no date stays as it is."""
+    try:
+        when = datetime.fromisoformat(created)
+    except ValueError:
+        return created
+    when = when if when.tzinfo is None else when.astimezone(timezone.utc)
+    zone = "" if when.tzinfo is None else " UTC"
+    return f"{when.day} {_MONTHS[when.month - 1]} {when.year}, {when:%H:%M}{zone}"
+
+
+def note_words(note: str) -> str:
+    """A task's note as a sentence: ``9000 training examples`` -> ``9,000 training examples.``
+
+    Done where it is shown: runs are told apart by their notes, so what is written into them must not change.
+    """
+    counted = re.sub(
+        r"\b\d{4,}(?= (?:training|validation|test|calibration)\b)", lambda m: f"{int(m[0]):,}", note
+    )
+    return counted if not counted or counted[-1] in ".!?" else f"{counted}."
+
+
 def chosen_point(system: SystemReport) -> OperatingPoint:
     """The point of the chosen policy; all layers where none was chosen."""
     return system.evaluation.chosen or system.evaluation.all_layers
@@ -92,17 +119,28 @@ def lead_sentence(report: RunReport, guarantee: bool = True) -> str:
     policy = (
         "examples leave early by " + point.label if point.policy is not None else "no example leaves early"
     )
-    choice = (
-        f", a policy chosen on held-out data so that at most {percent_words(system.max_drop)} "
-        "of the score of all layers is lost"
-        if point.policy is not None and system.validation is not None and system.max_drop is not None
-        else ""
-    )
     shown = f" {system.guarantee['words']}" if guarantee and system.guarantee is not None else ""
     return (
         f"{system.name} against {report.dense.name} on {report.task} ({evaluation.split} part, "
         f"{evaluation.examples:,} examples, {evaluation.sequence_length} tokens for the FLOPs); "
-        f"{policy}{choice}.{shown}"
+        f"{policy}{_choice_words(system)}.{shown}"
+    )
+
+
+def _choice_words(system: SystemReport) -> str:
+    """How the policy was chosen, and, which is another thing, what it loses on the reported examples."""
+    evaluation, point = system.evaluation, chosen_point(system)
+    if point.policy is None or system.validation is None or system.max_drop is None:
+        return ""
+    metric = evaluation.metrics[0]
+    whole, own = evaluation.all_layers.all.scores[metric], point.all.scores[metric]
+    loses = ""
+    if whole > 0:  # else there is no share of it
+        lost = 1.0 - own / whole
+        loses = f" (on the reported ones it loses {percent_words(lost) if lost > 0 else 'nothing'})"
+    return (
+        f", the cheapest policy that lost at most {percent_words(system.max_drop)} of the score of all "
+        f"layers on the validation examples{loses}"
     )
 
 
@@ -123,7 +161,8 @@ def compared_sentence(comparison: Comparison) -> str:
 
 def compared_lead(comparison: Comparison) -> str:
     """What a comparison sets against what."""
-    others = [system.label for system in comparison.systems if system.name != comparison.subject]
+    # A label may be any words: quoted, so that it does not run into the sentence.
+    others = [f"“{system.label}”" for system in comparison.systems if system.name != comparison.subject]
     seeds = sorted({seed for task in comparison.tasks for seed in task.seeds})
     tasks = ", ".join(f"{task.task} ({task.examples:,} examples)" for task in comparison.tasks)
     means = " The figures above are means over the tasks." if len(comparison.tasks) > 1 else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 from browser import Browser, needs_chromium
@@ -196,8 +197,8 @@ def test_a_comparison_says_what_its_figures_say(browser, tmp_path):
         ahead = [labels[n] for n, d in by_area.items() if d.real and d.mean > 0]
         said = words.split("beyond chance, of ")[1].split(". ")[0] if ahead else ""
         assert [name for name in labels.values() if name in said] == ahead
-        real = [text.split()[0] for text in column(browser, "differences", 3)]
-        assert real == ["yes" if d.real else "open" for d in by_area.values()]
+        real = [text.rpartition(" (")[0] for text in column(browser, "differences", 3)]
+        assert real == ["yes" if d.real else "not told apart" for d in by_area.values()]
         shares = marks(browser, "shares")
         deepest = f"{labels[row.system]}, layer {row.exit_layers[-1]}: {100 * row.exit_shares[-1]:.1f} %"
         assert any(m.startswith(deepest) for m in shares)
@@ -237,6 +238,45 @@ def test_a_comparison_sorts_by_click_and_by_keyboard(browser, tmp_path):
     assert browser.run(head("systems", 2) + ".parentElement.getAttribute('aria-sort')") == "ascending"
     assert browser.run("document.querySelectorAll('#systems [aria-sort]').length") == 1
     assert "ascending" in browser.run("document.querySelector('#systems [role=status]').textContent")
+
+
+def test_what_is_sorted_and_opened_stays_so_whatever_else_is_chosen(browser, tmp_path):
+    browser.open(write_report(tmp_path, compared()))
+    browser.click(head("systems", 2))
+    order = column(browser, "systems", 0)
+    details = "document.querySelector('#pareto details')"
+    browser.click(details + ".firstElementChild")
+    browser.click("document.querySelector('#pareto .legend [data-system=deebert]')")
+    slide(browser, "leaving", 1)
+    assert browser.run(details + ".open")
+    assert column(browser, "systems", 0) == order
+    assert browser.run(head("systems", 2) + ".parentElement.getAttribute('aria-sort')") == "descending"
+
+
+def test_every_share_of_the_bars_answers_at_its_middle(browser, tmp_path):
+    browser.open(write_report(tmp_path, compared()))
+    names = marks(browser, "shares")
+    assert len(names) > 6
+    for index, name in enumerate(names):
+        browser.move(5, 5)
+        browser.move(*browser.middle(MARKS.replace("SECTION", "shares") + f"[{index}]"))
+        assert browser.run(TIP).splitlines()[0] == name.partition(":")[0]
+
+
+def test_the_verdict_tells_what_speaks_against_the_subject(browser, tmp_path):
+    comparison = make_comparison()
+    task = comparison.tasks[0]
+    [order, *others] = task.orders
+    below = dataclasses.replace(order, always=False, below=[[3e6, 5e6]])
+    [chosen] = [d for d in task.differences if (d.second, d.at) == (order.second, "chosen")]
+    worse = dataclasses.replace(chosen, mean=-0.026, low=-0.037, high=-0.016, real=True)
+    told = [worse if d is chosen else d for d in task.differences]
+    tasks = [dataclasses.replace(task, orders=[below, *others], differences=told), *comparison.tasks[1:]]
+    browser.open(write_report(tmp_path, compared(dataclasses.replace(comparison, tasks=tasks))))
+    words = browser.run("document.querySelector('#systems p').textContent")
+    label = comparison.system(order.second).label
+    assert f"Under the chosen policies it is behind, beyond chance, {label} (−2.6 points)" in words
+    assert re.search(rf"Its curve lies below that of .*{label} \(at ", words)
 
 
 def test_a_comparison_hovers_and_arrow_keys_do_the_same(browser, tmp_path):
@@ -296,7 +336,7 @@ def test_a_comparison_switches_systems_and_budgets(browser, tmp_path):
     known = sorted((r.curve.mean[at] for r in task.rows if r.curve.mean[at] is not None), reverse=True)
     said = browser.run("[...document.querySelectorAll('#pareto .ranking .score')].map(s => s.textContent)")
     assert said[: len(known)] == [f"{100 * v:.1f} %" for v in known]
-    assert all(s == "no answer yet" for s in said[len(known) :])
+    assert all(s == "cannot run at this budget" for s in said[len(known) :])
 
 
 def test_the_frontier_is_the_pareto_frontier(browser, tmp_path):

@@ -24,7 +24,16 @@ from prunekit.reports import (
 )
 from prunekit.reports.markdown import policy_table
 from prunekit.reports.page import MAX_BYTES
-from prunekit.reports.words import count_words, flops_words, percent_words, seconds_words, times_words
+from prunekit.reports.words import (
+    count_words,
+    date_words,
+    flops_words,
+    lead_sentence,
+    note_words,
+    percent_words,
+    seconds_words,
+    times_words,
+)
 
 
 def test_files_are_written_and_read_back(tmp_path, report):
@@ -135,6 +144,32 @@ def test_model_figures_of_a_slimmed_model():
     assert [e.macs for e in figures.by_exit] == exit_macs(slender, [64])[0].tolist()
     assert [(s.heads, s.heads_before, s.neurons) for s in figures.layers] == [(1, 1, 64)] * 6
     assert model_figures(dense, "dense").layers[0].heads == 8
+
+
+def test_the_lead_says_what_the_chosen_policy_loses_on_the_reported_examples(report):
+    [system, *rest] = report.systems
+    chosen, whole = system.evaluation.chosen.all, system.evaluation.all_layers.all
+    for own, words in ((0.9, "loses 2.1 %"), (0.9192, "loses 0.0 %"), (0.95, "loses nothing")):
+        scores = {**chosen.scores, "accuracy": own}
+        point = dataclasses.replace(system.evaluation.chosen, all=dataclasses.replace(chosen, scores=scores))
+        layers = dataclasses.replace(
+            system.evaluation.all_layers,
+            all=dataclasses.replace(whole, scores={**whole.scores, "accuracy": 0.9193}),
+        )
+        evaluation = dataclasses.replace(system.evaluation, chosen=point, all_layers=layers)
+        told = dataclasses.replace(system, evaluation=evaluation, max_drop=0.01, guarantee=None)
+        lead = lead_sentence(dataclasses.replace(report, systems=[told, *rest]))
+        assert "lost at most 1.0 % of the score of all layers on the validation examples" in lead
+        assert f"(on the reported ones it {words})" in lead
+
+
+def test_dates_and_notes_in_words():
+    assert date_words("2026-01-31T09:05:00+02:00") == "31 January 2026, 07:05 UTC"
+    assert date_words("yesterday") == "yesterday"
+    assert note_words("9000 training, 1500 validation and 200 test examples") == (
+        "9,000 training, 1,500 validation and 200 test examples."
+    )
+    assert note_words("") == "" and note_words("Drawn in 2024.") == "Drawn in 2024."
 
 
 def test_numbers_in_words():

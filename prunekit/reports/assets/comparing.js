@@ -1,31 +1,8 @@
-// The comparison: its sentence, its table, and what the differences are worth.
+// The comparison: its tables, and what the differences are worth.
 
 const named = (row) => element("span", { class: "named" }, swatch(compared.get(row.system).style, false), labelOf(row.system));
 const denseName = () => element("span", { class: "named" }, swatch({ colour: "var(--mark)", shape: "diamond" }, false), comparison.dense_name);
-const differenceOf = (name, at) => task().differences.find((d) => d.second === name && d.at === at);
-const orderOf = (name) => task().orders.find((o) => o.second === name);
 const sweepOrderOf = (name) => task().sweep_orders.find((o) => o.second === name);
-
-// What an interval holds: one seed says nothing of how another training would come out.
-const chanceOf = (row) => (row.seeds.length > 1 ? "chance" : "the chance of these examples");
-
-// What the comparison says, in a few sentences; names stand out, since they may be any words.
-function verdict() {
-  const t = task(), own = t.rows.find(isSubject), name = (system) => element("b", {}, labelOf(system));
-  const names = (found) => found.flatMap((system, i) => [i === 0 ? null : i === found.length - 1 ? " and " : ", ", name(system)]);
-  if (!own) return [name(comparison.subject), ` has no run on ${t.task}.`];
-  const others = t.rows.filter((row) => !isSubject(row)).map((row) => row.system);
-  const by = (test) => others.filter((system) => { const d = differenceOf(system, "area"); return d && test(d); });
-  const sentence = (found, before, after = ".") => (found.length ? [before, ...names(found), after] : []);
-  const kept = own.kept ? `keeps ${percent(own.kept.mean)} of the dense score` : `scores ${percent(own.scores[t.metric].mean)}`;
-  return [
-    name(comparison.subject), ` ${kept} at ${times(own.speedup.mean)} fewer FLOPs (${t.task}, ${pretty(t.metric)}, ${plural(t.examples, "example")}, ${plural(own.seeds.length, "seed")}).`,
-    ...sentence(by((d) => d.real && d.mean > 0), ` Over all budgets it is ahead, beyond ${chanceOf(own)}, of `),
-    ...sentence(by((d) => d.real && d.mean < 0), ` Over all budgets it is behind, beyond ${chanceOf(own)}, `),
-    ...sentence(by((d) => !d.real), " Not told apart from it by these examples: "),
-    ...sentence(others.filter((system) => orderOf(system)?.always), " At no budget is its curve below that of "),
-  ];
-}
 
 // The subject's figures on the task, over its seeds; none where it has no run there.
 function comparedTiles() {
@@ -78,14 +55,13 @@ function systemsSection() {
     t().metrics.map((m) => [m, pretty(m)]), shownMetric(), (m) => { state.metric = m; refresh(); })) : null);
   card("Every system", null, { id: "systems", nav: "Systems" },
     remade(verdict, "p"), remade(pick),
-    remade(() => table(systemColumns(), t().rows, { caption: `Every system on ${t().task}`, pinned: [denseRow()], rowClass: (r) => (r.dense ? "dense" : isSubject(r) ? "chosen" : null) })),
-    remade(() => [
-      `Mean over ${plural(t().seeds.length, "seed")}${t().seeds.length > 1 ? ", ± one standard deviation" : ""}, each under the exit policy chosen on held-out data. `,
+    remade(() => table(systemColumns(), t().rows, { caption: `Every system on ${t().task}`, key: "systems", pinned: [denseRow()], rowClass: (r) => (r.dense ? "dense" : isSubject(r) ? "chosen" : null) })),
+    remade(() => element("figcaption", {},
+      `${t().seeds.length > 1 ? `Mean over ${plural(t().seeds.length, "seed")}, ± one standard deviation` : "One seed"}, each system under the exit policy chosen on held-out data. `,
       `FLOPs are two for every multiply-add, the mean over examples at ${comparison.sequence_length} tokens. `,
       `Short examples have fewer than ${t().median_length} tokens, the median. `,
-      `The area is the mean score over all budgets up to ${flops(t().budget)}; where a system cannot answer yet, it counts as always giving the most frequent class (${percent(t().constant)}). `,
-      [t().note, ...comparison.notes].filter(Boolean).join(" "),
-    ], "figcaption"));
+      `The area is the mean score over all budgets up to ${flops(t().budget)}; where a system cannot run, it counts as always giving the most frequent class (${percent(t().constant)}).`)),
+    remade(() => [t().note, ...comparison.notes].filter(Boolean).map((note) => element("li", {}, note)), "ul", "notes"));
 }
 
 // All tasks side by side, as the paper's Table 3.
@@ -117,7 +93,7 @@ function differencesSection() {
       return [
         { name: title, value: (r) => of(r)?.mean ?? null, show: (r) => { const d = of(r); return d ? [interval({ ...d, colour: compared.get(r.system).style.colour }, sides), element("span", { class: d.real ? "real" : "open" }, points(d.mean))] : NONE; } },
         { name: "95 % interval", value: (r) => of(r)?.low ?? null, show: (r) => (of(r) ? `${points(of(r).low)} to ${points(of(r).high)}` : NONE) },
-        { name: "Real (p)", left: true, value: (r) => of(r)?.p ?? null, show: (r) => (of(r) ? `${!of(r).real ? "open" : of(r).seeds.length > 1 ? "yes" : "here"} (${chance(of(r).p)})` : NONE) },
+        { name: "Real (p)", left: true, value: (r) => of(r)?.p ?? null, show: (r) => (of(r) ? `${!of(r).real ? "not told apart" : of(r).seeds.length > 1 ? "yes" : "here"} (${chance(of(r).p)})` : NONE) },
       ];
     };
     const above = (name, of) => ({ name, value: (r) => of(r.system)?.above_share ?? null,
@@ -128,7 +104,8 @@ function differencesSection() {
       above("Curve above", orderOf), above("Sweep above", sweepOrderOf),
     ];
   };
-  card("Which differences are real", `Points of score that ${subject} is ahead of (or behind) each other system. A filled dot: the 95 % interval does not hold zero. Paired bootstrap over examples and seeds, ${whole(comparison.resamples)} resamples; real “here”: on these examples, with one seed, which says nothing of how another training would come out. Above: at which share of the budgets. The curve picks its policies on validation examples; the sweep is the line through all dots, as in the paper's Figure 3.`,
+  const one = () => task().seeds.length < 2;
+  card("Which differences are real", () => `Points of score that ${subject} is ahead of (or behind) each other system. A filled dot: the 95 % interval does not hold zero. Paired bootstrap over examples${one() ? "" : " and seeds"}, ${whole(comparison.resamples)} resamples${one() ? "; real “here”: on these examples, with one seed, which says nothing of how another training would come out" : ""}. Above: at which share of the budgets. The curve picks its policies on validation examples; the sweep is the line through all dots, as in the paper's Figure 3.`,
     { id: "differences", nav: "Differences" },
-    remade(() => table(columns(), task().rows.filter((row) => !isSubject(row)), { caption: `Differences on ${task().task}` })));
+    remade(() => table(columns(), task().rows.filter((row) => !isSubject(row)), { caption: `Differences on ${task().task}`, key: "differences" })));
 }

@@ -117,22 +117,34 @@ const redraws = [];
 const redrawn = (node) => { redraws.push(() => node.redraw()); return node; };
 const refresh = () => redraws.forEach((redraw) => redraw());
 // A part of the page that is made anew with every refresh.
-function remade(make, tag = "div") {
-  const node = element(tag);
+function remade(make, tag = "div", name = null) {
+  const node = element(tag, { class: name });
   redraws.push(() => node.replaceChildren(...[make()].flat().filter(Boolean)));
   return node;
 }
 
+// What a reader has sorted, opened or scrolled stays so in a part that is made anew.
+const kept = new Map();
+const keptOf = (key) => kept.get(key) ?? kept.set(key, {}).get(key);
+
+// Words that open what lies under them. key: other than the words where those change.
+function folded(summary, { key = summary, open = false } = {}, ...children) {
+  const mine = keptOf(key);
+  return element("details", { open: mine.open ?? open, on: { toggle(event) { mine.open = event.target.open; } } },
+    element("summary", {}, summary), ...children);
+}
+
 const main = document.getElementById("main");
 
+// intro: words, or what gives them where they follow the reader's choices.
 function card(title, intro, { half = false, id, nav } = {}, ...children) {
   main.append(element("section", { class: half ? "card half" : "card", id, "data-nav": nav },
-    element("h2", {}, title), intro ? element("p", {}, intro) : null, ...children));
+    element("h2", {}, title), typeof intro === "function" ? remade(intro, "p") : intro ? element("p", {}, intro) : null, ...children));
 }
 
 // Radio buttons that look like one switch. options: [[value, label]]
 function choice(label, name, options, value, change) {
-  return element("fieldset", { class: "choice" }, element("legend", {}, label), ...options.map(([key, words]) =>
+  return element("fieldset", { class: "choice" }, element("legend", {}, label), element("div", { class: "options" }, ...options.map(([key, words]) =>
     element("label", {}, element("input", { type: "radio", name, value: key, checked: key === value, on: { change: () => change(key) } }),
-      element("span", {}, words))));
+      element("span", {}, words)))));
 }

@@ -15,7 +15,7 @@ function leavingSection() {
   redraws.push(update);
   const picker = several ? element("label", {}, "Model ", element("select", { on: { change(event) { state.system = event.target.selectedIndex; state.point = null; refresh(); } } },
     ...systems.map((s) => element("option", {}, s.name)))) : null;
-  card(comparison ? `Who leaves where, policy by policy` : "Who leaves where", "Move the slider through the exit policies, from the cheapest to all layers.", { id: "leaving", nav: comparison ? null : "Exits" },
+  card(comparison ? `Who leaves where, policy by policy` : "Who leaves where", "Move the slider through the exit policies, from the cheapest to all layers.", { id: "leaving", nav: "Exits" },
     element("div", { class: "controls" }, picker, element("label", {}, "Policy ", slider), readout),
     element("div", { class: "pair" },
       element("div", {}, element("h3", {}, "Share of examples leaving at each exit"), redrawn(figure("Share of examples that leave at each exit", 230, drawShares, "Percent of the evaluated examples."))),

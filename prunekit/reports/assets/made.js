@@ -26,7 +26,7 @@ function sizesSection() {
   };
   const drawn = (what) => redrawn(figure(`${UNITS[what]} of every layer, by system`, () => known.length * LYING + 26,
     (svg, width) => sizeGrid({ svg, width, columns: layers, rows: known.map((s) => ({ label: s.label, strong: s.name === comparison.subject, cells: sized(what)(s) })) })));
-  card("Sizes of every layer", "Mean over runs; a fuller cell has more.", { id: "sizes" },
+  card("Sizes of every layer", "Mean over runs; a fuller cell has more.", { id: "sizes", nav: "Sizes" },
     element("div", { class: "pair" }, ...["heads", "neurons"].map((what) => element("div", {}, element("h3", {}, UNITS[what]), drawn(what)))));
 }
 
@@ -38,23 +38,32 @@ function flatten(value, path = "", found = new Map()) {
   return found;
 }
 
+// Where two recipes differ. What is compared with what is no setting of a system; a stage that only one has is one row.
+const ASIDE = ["name", "description", "output", "compare"];
+function differing(theirs, mine) {
+  const stages = [...new Set([theirs, mine].flatMap((s) => s.stages ?? []))].filter((stage) => (stage in theirs) !== (stage in mine));
+  const flat = (settings) => flatten(Object.fromEntries(Object.entries(settings).filter(([key]) => !ASIDE.includes(key) && !stages.includes(key))));
+  const whole = (stage) => (stage ? [...flatten(stage)].map(([key, value]) => `${key}: ${value}`).join("\n") : NONE);
+  const [here, there] = [flat(theirs), flat(mine)];
+  return [
+    ...[...new Set([...there.keys(), ...here.keys()])].filter((key) => here.get(key) !== there.get(key))
+      .map((key) => ({ key, here: here.get(key) ?? NONE, there: there.get(key) ?? NONE })),
+    ...stages.map((stage) => ({ key: `stage ${stage}`, here: whole(theirs[stage]), there: whole(mine[stage]) })),
+  ];
+}
+
 // The subject's settings whole, and of every other system what differs from them.
 function settingsSection() {
   const known = [...compared.values()].filter((s) => Object.keys(s.settings).length);
   if (!known.length) return;
-  const own = compared.get(comparison.subject), mine = flatten(own.settings);
-  const differing = (s) => {
-    const theirs = flatten(s.settings);
-    return [...new Set([...mine.keys(), ...theirs.keys()])].filter((key) => mine.get(key) !== theirs.get(key) && !["name", "description", "output"].includes(key))
-      .map((key) => ({ key, here: theirs.get(key) ?? NONE, there: mine.get(key) ?? NONE }));
-  };
-  card("Settings of every system", `As they were applied in each system's first run; of the others, what differs from ${own.label}.`, { id: "settings" }, ...known.map((s) => {
-    const rows = s === own ? null : differing(s);
+  const own = compared.get(comparison.subject);
+  card("Settings of every system", `As they were applied in each system's first run; of the others, what differs from ${own.label}.`, { id: "settings", nav: "Settings" }, ...known.map((s) => {
+    const rows = s === own ? null : differing(s.settings, own.settings);
     return element("details", {}, element("summary", {}, named({ system: s.name }), rows ? ` (${plural(rows.length, "difference")})` : ""),
       rows ? table([
         { name: "Setting", left: true, wrap: true, value: (r) => r.key },
-        { name: s.label, left: true, wrap: true, value: (r) => r.here },
-        { name: own.label, left: true, wrap: true, value: (r) => r.there },
+        { name: s.label, left: true, text: true, value: (r) => r.here },
+        { name: own.label, left: true, text: true, value: (r) => r.there },
       ], rows, { caption: `Settings of ${s.label}` }) : element("pre", { tabindex: 0 }, yaml(s.settings)));
   }));
 }

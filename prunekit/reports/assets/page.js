@@ -9,7 +9,7 @@ function themeButton() {
 }
 
 function comparisonSections() {
-  main.append(element("p", { class: "part", id: "comparison" }, "The comparison"));
+  main.append(element("h2", { class: "part", id: "comparison" }, "The comparison"));
   systemsSection();
   paretoSection();
   layersSection();
@@ -18,7 +18,9 @@ function comparisonSections() {
   effortSection();
   sizesSection();
   settingsSection();
-  main.append(element("p", { class: "part" }, `A closer look at ${systems[0].name}`));
+  main.append(element("h2", { class: "part", id: "closer" }, `A closer look at ${systems[0].name}`));
+  const { label, runs } = compared.get(comparison.subject);
+  if (runs.length > 1) main.append(element("p", { class: "which" }, `One of the ${runs.length} runs of ${label}: ${report.task}, seed ${report.seed}. Its figures differ from the means above.`));
 }
 
 // Links to the sections, and the switch of the task where there are several.

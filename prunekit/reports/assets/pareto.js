@@ -15,7 +15,7 @@ const focusAgain = (name) => [...document.querySelectorAll("#pareto .legend butt
 // Corners of the lines drawn that none of these is as high before, from the cheapest; the constant answer costs nothing.
 function frontier(rows) {
   const all = rows.flatMap(({ curve }) => curve.macs.map((m, i) => [m, curve.mean[i]])).filter(([, v]) => v !== null).sort((a, b) => a[0] - b[0] || b[1] - a[1]);
-  let best = task().constant;
+  let best = Number(task().constant.toFixed(6)); // as the curves are rounded
   return all.filter(([, score]) => score > best && ((best = score), true));
 }
 
@@ -72,8 +72,9 @@ function drawPareto(svg, width, height) {
 const budgets = () => task().rows[0].curve.macs;
 function budgetAt() {
   const own = (task().rows.find(isSubject) ?? task().rows[0]).macs.mean, grid = budgets();
-  state.budget ??= Math.max(0, grid.findLastIndex((m) => m <= own * 1.001));
-  return Math.min(state.budget, grid.length - 1);
+  // It starts where the chosen policies can be paid.
+  state.budget ??= grid.findIndex((m) => m >= own);
+  return state.budget < 0 ? grid.length - 1 : Math.min(state.budget, grid.length - 1);
 }
 
 function budgetReadout() {
@@ -86,7 +87,7 @@ function budgetReadout() {
     const order = shownRows().map((row) => ({ row, score: row.curve.mean[i] })).sort((a, b) => (b.score ?? -1) - (a.score ?? -1));
     words.textContent = `at most ${flops(m)} (${times(comparison.dense_macs / m)} fewer)`;
     ranking.replaceChildren(...order.map(({ row, score }) => element("li", { class: isSubject(row) ? "chosen" : null }, named(row),
-      element("span", { class: "score" }, score === null ? "no answer yet" : percent(score)))));
+      element("span", { class: "score" }, score === null ? "cannot run at this budget" : percent(score)))));
   };
   fill();
   return [element("div", { class: "controls" }, element("label", {}, "Budget ", slider), words), ranking];
@@ -97,10 +98,10 @@ function budgetTable() {
   const grid = budgets(), dense = comparison.dense_macs;
   const shares = [0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75].filter((s) => s * dense >= grid[0] && s * dense <= grid.at(-1) * 1.001);
   const at = (row, share) => row.curve.mean[grid.findLastIndex((m) => m <= share * dense)];
-  return element("details", {}, element("summary", {}, "The curves as a table"), table([
+  return folded("The curves as a table", {}, table([
     systemColumn((r) => labelOf(r.system), named),
     ...shares.map((share) => ({ name: `${percent(share, share < 0.1 && share * 100 % 1 ? 1 : 0)} (${flops(share * dense)})`, value: (r) => at(r, share), show: (r) => percent(at(r, share)) })),
-  ], task().rows, { caption: `${pretty(task().metric)} for at most this share of the dense model's FLOPs`, rowClass: (r) => (isSubject(r) ? "chosen" : null) }));
+  ], task().rows, { caption: `${pretty(task().metric)} for at most this share of the dense model's FLOPs`, key: "budgets", rowClass: (r) => (isSubject(r) ? "chosen" : null) }));
 }
 
 let paretoFigure;
@@ -128,12 +129,12 @@ function layersSection() {
             title: `${labelOf(row.system)}, layer ${l}`, text: pointWords(row.exit_scores[j].mean, row.exit_macs[j], seedsWords(row.exit_scores[j])) })) };
       }) });
   };
-  card("Score of every exit", "Each exit used alone, for all examples. Upright lines span the seeds.", { half: true, id: "layers", nav: "Layers" },
+  card("Score of every exit", () => `Each exit used alone, for all examples.${task().seeds.length > 1 ? " Upright lines span the seeds." : ""}`, { half: true, id: "layers", nav: "Layers" },
     redrawn(figure("Score of every exit used alone, by system", 330, draw)));
   const draws = (svg, width) => stackedShares({ svg, width, rows: shownRows().map((row) => ({
     label: labelOf(row.system), strong: isSubject(row),
     parts: row.exit_shares.map((share, i) => ({ share, depth: row.exit_layers[i] / Math.max(...task().rows.flatMap((r) => r.exit_layers)), label: String(row.exit_layers[i]),
       title: `${labelOf(row.system)}, layer ${row.exit_layers[i]}`, text: `${percent(share)} of the examples leave here\n${flops(row.exit_macs[i])}, ${times(comparison.dense_macs / row.exit_macs[i])} fewer` })) })) });
-  card("Who leaves where", "Share of the examples that leave at each layer under the chosen policies, mean over seeds. Darker is deeper; the number is the layer.", { half: true, id: "shares" },
+  card("Who leaves where", () => `Share of the examples that leave at each layer under the chosen policies${task().seeds.length > 1 ? ", mean over seeds" : ""}. The deeper the layer, the more it stands out from the card; the number is the layer.`, { half: true, id: "shares", nav: "Leaving" },
     redrawn(figure("Share of examples leaving at each layer, by system", () => Math.max(60, shownRows().length * LYING + 10), draws)));
 }

@@ -95,19 +95,43 @@ function lyingBars({ svg, width, rows, max, colour = COLOURS[0] }) {
 function stackedShares({ svg, width, rows }) {
   const left = namesWidth(rows, width);
   rows.forEach((r, row) => {
-    const y = row * LYING + 4;
-    let x = left;
+    const y = row * LYING + 4, drawn = r.parts.filter((part) => part.share > 0);
+    const places = reaches(drawn.map((part) => (width - left - 2) * part.share), left);
     svg.append(text(left - 10, y + 15, shorten(r.label, Math.floor(left / 7.2)), "end", r.strong));
-    for (const part of r.parts) {
-      const wide = (width - left - 2) * part.share;
-      if (wide >= 0.5) {
-        const fill = `color-mix(in oklab, var(--deep) ${Math.round(12 + 88 * part.depth)}%, var(--shallow))`;
-        svg.append(mark(element("rect", { x, y, width: Math.max(wide - 1, 0.5), height: 22, rx: 2, style: `fill: ${fill}` }), part.title, part.text, { row }));
-        if (wide > 24) svg.append(element("text", { x: x + wide / 2, y: y + 15, "text-anchor": "middle", class: part.depth > 0.45 ? "on-deep" : "on-shallow" }, part.label));
-      }
-      x += wide;
-    }
+    const made = drawn.map((part, i) => {
+      const { x, wide, from, to } = places[i];
+      const fill = `color-mix(in oklab, var(--deep) ${Math.round(12 + 88 * part.depth)}%, var(--shallow))`;
+      const node = mark(element("rect", { x, y, width: Math.max(wide - 1, 0.5), height: 22, rx: 2, style: `fill: ${fill}` }), part.title, part.text, { row, at: x.toFixed(1) });
+      node.append(element("rect", { x: from, y, width: to - from, height: 22, fill: "transparent", class: "reach" }));
+      return [wide, node];
+    });
+    svg.append(...made.sort(([a], [b]) => b - a).map(([, node]) => node)); // narrow ones reach over their neighbours
+    drawn.forEach((part, i) => {
+      const { x, wide } = places[i];
+      if (wide > 24) svg.append(element("text", { x: x + wide / 2, y: y + 15, "text-anchor": "middle", class: `${part.depth > 0.45 ? "on-deep" : "on-shallow"} passive` }, part.label));
+    });
   });
+}
+
+// Parts side by side, and from where to where a pointer finds each: a run of narrow ones spreads evenly round its
+// middle, but never over the middle of a wide one.
+function reaches(widths, start, least = 8) {
+  const found = [];
+  let x = start;
+  for (let i = 0; i < widths.length;) {
+    let end = i + 1;
+    if (widths[i] < least) while (widths[end] < least) end++;
+    const own = widths.slice(i, end), wide = own.reduce((a, b) => a + b), lack = Math.max(0, own.length * least - wide);
+    const room = [widths[i - 1], widths[end]].map((next) => (next === undefined ? 0 : next / 2 - 1));
+    const before = Math.min(room[0], room[1] ? lack / 2 : lack), after = Math.min(room[1], lack - before);
+    const from = x - before, step = (wide + before + after) / own.length;
+    own.forEach((w, k) => {
+      found.push({ x, wide: w, from: from + k * step, to: from + (k + 1) * step });
+      x += w;
+    });
+    i = end;
+  }
+  return found;
 }
 
 // A cell for each layer of each system, filled from below by its share of the most there is.

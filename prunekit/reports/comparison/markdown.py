@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..tables import escape, markdown_table
-from ..words import compared_lead, compared_sentence, flops_words, percent_words
+from ..words import compared_lead, compared_sentence, flops_words, note_words, percent_words
 from .schema import ComparedTask, Comparison
 from .tables import comparison_rows, difference_rows, effort_rows, layer_rows, task_rows
 
@@ -31,7 +31,7 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 def _task(comparison: Comparison, task: ComparedTask) -> list[str]:
     seeds = ("seed " if len(task.seeds) == 1 else "seeds ") + ", ".join(map(str, task.seeds))
-    note = f" {task.note}." if task.note else ""
+    note = f" {note_words(task.note)}" if task.note else ""
     picked = "validation examples" if task.picked_on == "validation" else "reported examples themselves"
     parts = [
         f"## {escape(task.task)}\n",
