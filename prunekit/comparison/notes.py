@@ -127,7 +127,7 @@ def machine_notes(reports: Sequence[RunReport]) -> list[str]:
 def _machine_words(machine: dict[str, Any]) -> str:
     words = [str(machine.get("processor") or "unknown processor")]
     if machine.get("threads"):
-        words.append(f"{machine['threads']} threads")
+        words.append(f"{machine['threads']} thread{'' if machine['threads'] == 1 else 's'}")
     if machine.get("accelerator"):
         words.append(str(machine["accelerator"]))
     return ", ".join(words)
