@@ -198,7 +198,7 @@ def test_a_comparison_says_what_its_figures_say(browser, tmp_path):
         said = words.split("beyond chance, of ")[1].split(". ")[0] if ahead else ""
         assert [name for name in labels.values() if name in said] == ahead
         real = [text.rpartition(" (")[0] for text in column(browser, "differences", 3)]
-        assert real == ["yes" if d.real else "not told apart" for d in by_area.values()]
+        assert real == ["yes" if d.real else "unclear" for d in by_area.values()]
         shares = marks(browser, "shares")
         deepest = f"{labels[row.system]}, layer {row.exit_layers[-1]}: {100 * row.exit_shares[-1]:.1f} %"
         assert any(m.startswith(deepest) for m in shares)
@@ -336,7 +336,7 @@ def test_a_comparison_switches_systems_and_budgets(browser, tmp_path):
     known = sorted((r.curve.mean[at] for r in task.rows if r.curve.mean[at] is not None), reverse=True)
     said = browser.run("[...document.querySelectorAll('#pareto .ranking .score')].map(s => s.textContent)")
     assert said[: len(known)] == [f"{100 * v:.1f} %" for v in known]
-    assert all(s == "cannot run at this budget" for s in said[len(known) :])
+    assert all(s == "too dear" for s in said[len(known) :])
 
 
 def test_the_frontier_is_the_pareto_frontier(browser, tmp_path):

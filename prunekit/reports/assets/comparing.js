@@ -93,7 +93,7 @@ function differencesSection() {
       return [
         { name: title, value: (r) => of(r)?.mean ?? null, show: (r) => { const d = of(r); return d ? [interval({ ...d, colour: compared.get(r.system).style.colour }, sides), element("span", { class: d.real ? "real" : "open" }, points(d.mean))] : NONE; } },
         { name: "95 % interval", value: (r) => of(r)?.low ?? null, show: (r) => (of(r) ? `${points(of(r).low)} to ${points(of(r).high)}` : NONE) },
-        { name: "Real (p)", left: true, value: (r) => of(r)?.p ?? null, show: (r) => (of(r) ? `${!of(r).real ? "not told apart" : of(r).seeds.length > 1 ? "yes" : "here"} (${chance(of(r).p)})` : NONE) },
+        { name: "Real (p)", left: true, value: (r) => of(r)?.p ?? null, show: (r) => (of(r) ? `${!of(r).real ? "unclear" : of(r).seeds.length > 1 ? "yes" : "here"} (${chance(of(r).p)})` : NONE) },
       ];
     };
     const above = (name, of) => ({ name, value: (r) => of(r.system)?.above_share ?? null,
@@ -105,7 +105,7 @@ function differencesSection() {
     ];
   };
   const one = () => task().seeds.length < 2;
-  card("Which differences are real", () => `Points of score that ${subject} is ahead of (or behind) each other system. A filled dot: the 95 % interval does not hold zero. Paired bootstrap over examples${one() ? "" : " and seeds"}, ${whole(comparison.resamples)} resamples${one() ? "; real “here”: on these examples, with one seed, which says nothing of how another training would come out" : ""}. Above: at which share of the budgets. The curve picks its policies on validation examples; the sweep is the line through all dots, as in the paper's Figure 3.`,
+  card("Which differences are real", () => `Points of score that ${subject} is ahead of (or behind) each other system. A filled dot: the 95 % interval does not hold zero; else it is unclear whether there is a difference. Paired bootstrap over examples${one() ? "" : " and seeds"}, ${whole(comparison.resamples)} resamples${one() ? "; real “here”: on these examples, with one seed, which says nothing of how another training would come out" : ""}. Above: at which share of the budgets. The curve picks its policies on validation examples; the sweep is the line through all dots, as in the paper's Figure 3.`,
     { id: "differences", nav: "Differences" },
     remade(() => table(columns(), task().rows.filter((row) => !isSubject(row)), { caption: `Differences on ${task().task}`, key: "differences" })));
 }

@@ -87,7 +87,7 @@ function budgetReadout() {
     const order = shownRows().map((row) => ({ row, score: row.curve.mean[i] })).sort((a, b) => (b.score ?? -1) - (a.score ?? -1));
     words.textContent = `at most ${flops(m)} (${times(comparison.dense_macs / m)} fewer)`;
     ranking.replaceChildren(...order.map(({ row, score }) => element("li", { class: isSubject(row) ? "chosen" : null }, named(row),
-      element("span", { class: "score" }, score === null ? "cannot run at this budget" : percent(score)))));
+      element("span", { class: "score" }, score === null ? "too dear" : percent(score)))));
   };
   fill();
   return [element("div", { class: "controls" }, element("label", {}, "Budget ", slider), words), ranking];
