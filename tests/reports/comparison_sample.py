@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from report_sample import make_report
 from transformers import BertConfig, BertModel
 
 from prunekit.architectures import shape_of
@@ -214,3 +215,8 @@ def twice(made):
             for task in made.tasks
         ],
     )
+
+
+def compared(comparison=None):
+    """The report of a run that was compared."""
+    return replace(make_report(), comparison=comparison or make_comparison())

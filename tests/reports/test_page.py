@@ -10,15 +10,11 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from comparison_sample import make_comparison, twice
+from comparison_sample import compared, make_comparison, twice
 from report_sample import EVIL, evil, make_report
 
 from prunekit.reports.page import MAX_BYTES, SCRIPTS, render_page
 from prunekit.reports.words import compared_lead, compared_sentence
-
-
-def compared(comparison=None):
-    return dataclasses.replace(make_report(), comparison=comparison or make_comparison())
 
 
 def data_of(page):

@@ -6,8 +6,8 @@ import dataclasses
 import re
 
 import pytest
-from browser import Browser, needs_chromium
-from comparison_sample import make_comparison, twice
+from browser import needs_chromium
+from comparison_sample import compared, make_comparison, twice
 from report_sample import EVIL, evil, make_report, sparse
 
 from prunekit.reports import summary_sentence, write_report
@@ -34,12 +34,6 @@ ERRORS = "document.getElementById('errors').textContent"
 PAPER = "getComputedStyle(document.body).backgroundColor"
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with Browser() as one:
-        yield one
-
-
 @pytest.fixture(autouse=True)
 def quiet_console(browser):
     """Nothing is ever written to the console, and no error is shown on the page."""
@@ -52,10 +46,6 @@ def evil_comparison():
     comparison = make_comparison()
     systems = [dataclasses.replace(s, label=f"{EVIL} {s.label}", backbone=EVIL) for s in comparison.systems]
     return dataclasses.replace(comparison, systems=systems, notes=[EVIL], dense_name=EVIL)
-
-
-def compared(comparison=None):
-    return dataclasses.replace(make_report(), comparison=comparison or make_comparison())
 
 
 def column(browser, section, index):

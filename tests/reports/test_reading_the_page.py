@@ -5,23 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from browser import Browser, needs_chromium
-from comparison_sample import make_comparison
-from report_sample import make_report
+from browser import needs_chromium
+from comparison_sample import compared, make_comparison
 
 from prunekit.reports import write_report
 from prunekit.reports.comparison.phrases import difference_words, points_words
 from prunekit.reports.reproducing import commands
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with Browser() as one:
-        yield one
-
-
-def compared(comparison=None):
-    return dataclasses.replace(make_report(), comparison=comparison or make_comparison())
 
 
 def several(runs, comparison=None):
