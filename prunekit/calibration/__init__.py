@@ -21,7 +21,7 @@ from .shares import (
     share_words,
     warn_of_large_drop,
 )
-from .tries import earlier_tries, record, tries_words
+from .tries import earlier_tries, read_tries, record, tries_words
 from .unsafe import nothing_safe
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "policy_words",
     "read_confidence",
     "read_share",
+    "read_tries",
     "record",
     "share_words",
     "store",

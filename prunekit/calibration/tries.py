@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import RunError
 from ..files import write_json
 from .guarantee import GUARANTEE, Guarantee
 from .shares import share_words
@@ -21,19 +22,32 @@ Try = dict[str, Any]
 _QUESTION = ("policies", "tried", "max_drop", "confidence", "bound", "examples", "digest")
 
 
-def earlier_tries(folder: Path, guarantee: Guarantee) -> list[Try]:
-    """Other questions asked of a model before the one that ``guarantee`` answers.
+def read_tries(folder: Path) -> list[Try]:
+    """The answers that a model's folder holds, oldest first.
 
     Args:
-        folder: the model's. A file there that cannot be read counts as none.
+        folder: the model's, with its ``config.json``.
+
+    Raises:
+        RunError: a file there holds something else, so that nobody knows how many there were.
+    """
+    kept = _read(folder / FILE, [])
+    if not isinstance(kept, list) or not all(isinstance(one, dict) and "confidence" in one for one in kept):
+        raise _unreadable(folder / FILE)
+    # A recipe's stage stores its answer in the configuration alone.
+    stored = _read(folder / "config.json", {}).get(GUARANTEE)
+    return kept if stored is None else [*kept, stored]
+
+
+def earlier_tries(answers: Sequence[Try], guarantee: Guarantee) -> list[Try]:
+    """Other questions asked of a model than the one that ``guarantee`` answers, each once.
+
+    Args:
+        answers: what :func:`read_tries` found in its folder.
         guarantee: the answer that is about to be given.
     """
     tries: list[Try] = []
-    config, kept = _read(folder / "config.json"), _read(folder / FILE)
-    # A recipe's stage stores its answer in the configuration alone.
-    stored = config.get(GUARANTEE) if isinstance(config, dict) else None
-    answers = [*(kept if isinstance(kept, list) else []), stored]
-    for other in (one for one in answers if isinstance(one, dict) and "confidence" in one):
+    for other in answers:
         known = any(_question(other) == _question(one) for one in tries)
         if not known and _question(other) != _question(guarantee):
             tries.append(_try(other))
@@ -75,8 +89,17 @@ def _question(answer: Any) -> list[Any]:
     return [answer.get(key) for key in _QUESTION]
 
 
-def _read(file: Path) -> Any:
+def _read(file: Path, missing: Any) -> Any:
     try:
         return json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
+    except FileNotFoundError:
+        return missing
+    except (OSError, ValueError) as error:
+        raise _unreadable(file) from error
+
+
+def _unreadable(file: Path) -> RunError:
+    return RunError(
+        f"{file} cannot be read, so how often the model was calibrated before is not known",
+        "bring it back from a copy; without it the guarantee counts no earlier calibration",
+    )

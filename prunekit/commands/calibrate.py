@@ -49,6 +49,7 @@ def calibrate_model(
     from ..calibration import (
         earlier_tries,
         nothing_safe,
+        read_tries,
         record,
         store,
         told,
@@ -69,6 +70,7 @@ def calibrate_model(
             f"the model in {folder} has one exit, before which nobody can leave",
             "give a model with exits on several layers",
         )
+    answers = read_tries(folder)
     if policy is None and model.config.exit_policy is not None:
         config = _config(**asked, policy=model.config.exit_policy["name"])
     if data is not None:
@@ -83,7 +85,7 @@ def calibrate_model(
     warn_of_missing_classes(examples.outputs.labels, _label_names(model))
     found = _calibrated(model, examples.outputs, config)
     digest = digest_of(examples.outputs)
-    earlier = earlier_tries(folder, told(found, examples.source, digest=digest))
+    earlier = earlier_tries(answers, told(found, examples.source, digest=digest))
     reservations = (examples.reservation, tries_words(earlier, found.confidence))
     guarantee = told(found, examples.source, " ".join(filter(None, reservations)), digest)
     record(folder, earlier, guarantee)

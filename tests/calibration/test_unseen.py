@@ -15,6 +15,7 @@ from prunekit.calibration import (
     earlier_tries,
     examples_needed,
     nothing_safe,
+    read_tries,
     record,
     store,
     told,
@@ -25,7 +26,7 @@ from prunekit.calibration import (
 from prunekit.calibration.card import with_policy_in_force
 from prunekit.calibration.choosing import choose
 from prunekit.data import TaskData
-from prunekit.errors import DataError
+from prunekit.errors import DataError, RunError
 
 
 def data(*texts: str, pair: bool = False, labels: list[int] | None = None) -> datasets.Dataset:
@@ -164,7 +165,7 @@ def test_other_questions_are_counted(tmp_path: Path) -> None:
     first, second, third = answer(), answer(max_drop=0.03), answer("two", confidence=0.9)
     asked = []
     for one in (first, first, second, third, second, first):
-        earlier = earlier_tries(tmp_path, one)
+        earlier = earlier_tries(read_tries(tmp_path), one)
         asked.append(len(earlier))
         record(tmp_path, earlier, one)
     assert asked == [0, 0, 1, 2, 2, 2]
@@ -176,17 +177,20 @@ def test_the_answer_of_a_recipe_is_one(tmp_path: Path) -> None:
     """A stage stores it in the configuration alone; once it is in the file as well, it is still one."""
     (tmp_path / "config.json").write_text("{}")
     store(tmp_path, answer())
-    assert earlier_tries(tmp_path, answer()) == []
-    earlier = earlier_tries(tmp_path, answer("two"))
+    assert earlier_tries(read_tries(tmp_path), answer()) == []
+    earlier = earlier_tries(read_tries(tmp_path), answer("two"))
     assert [one["digest"] for one in earlier] == ["one"]
     record(tmp_path, earlier, answer("two"))
-    assert [one["digest"] for one in earlier_tries(tmp_path, answer("two"))] == ["one"]
+    assert [one["digest"] for one in earlier_tries(read_tries(tmp_path), answer("two"))] == ["one"]
 
 
-@pytest.mark.parametrize("junk", ["{", "{}", "[1, {}]", ""])
-def test_a_file_that_is_something_else(tmp_path: Path, junk: str) -> None:
-    (tmp_path / "calibrations.json").write_text(junk)
-    assert earlier_tries(tmp_path, answer()) == []
+@pytest.mark.parametrize("junk", ["{", "{}", "[1, {}]", "", b"\xff"])
+def test_a_file_that_is_something_else_is_refused(tmp_path: Path, junk: str | bytes) -> None:
+    """Taken as none, it would promise more than is so."""
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "calibrations.json").write_bytes(junk if isinstance(junk, bytes) else junk.encode())
+    with pytest.raises(RunError, match=r"calibrations\.json cannot be read"):
+        read_tries(tmp_path)
 
 
 @pytest.mark.parametrize(
