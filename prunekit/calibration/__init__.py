@@ -9,9 +9,9 @@ from .bounds import (
     fewest_examples,
     stronger_bound,
 )
-from .choosing import Calibration, Tried, calibrate, choose, harms, sweep_of
+from .choosing import Calibration, Tried, calibrate, choose, harms
 from .examples import CHOSE_CHECKPOINTS, UNKNOWN, usable, warn_of_missing_classes
-from .guarantee import Guarantee, guarantee_of, policy_words, store, told
+from .guarantee import Guarantee, guarantee_of, store, told
 from .shares import (
     Confidence,
     Share,
@@ -45,7 +45,6 @@ __all__ = [
     "harms",
     "nothing_safe",
     "points_words",
-    "policy_words",
     "read_confidence",
     "read_share",
     "read_tries",
@@ -53,7 +52,6 @@ __all__ = [
     "share_words",
     "store",
     "stronger_bound",
-    "sweep_of",
     "told",
     "tries_words",
     "usable",

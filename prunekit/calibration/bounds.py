@@ -108,7 +108,10 @@ def stronger_bound(examples: int, max_drop: float, confidence: float) -> Bound:
 
 
 def fewest_examples(max_drop: float, confidence: float) -> int:
-    """With fewer nothing can be shown, even if none is lost: ln(d) / ln(1 - max_drop), rounded up."""
+    """With fewer binomial shows nothing, even if none is lost: ln(d) / ln(1 - max_drop), rounded up.
+
+    Nor does betting, unless leaving early makes some answers right.
+    """
     return math.ceil(math.log(1 - confidence) / math.log1p(-max_drop) - 1e-9)
 
 
@@ -144,10 +147,15 @@ def examples_needed(
     return None
 
 
-def check_examples(examples: int, max_drop: float, confidence: float) -> None:
-    """Raise ``DataError`` where there are too few examples to show anything."""
+def check_examples(
+    examples: int, max_drop: float, confidence: float, bound: Bound | Literal["auto"] = "auto"
+) -> None:
+    """Raise ``DataError`` where there are too few examples to show anything.
+
+    Betting, asked for by name, may show something with any number: it counts what leaving early makes right.
+    """
     needed = fewest_examples(max_drop, confidence)
-    if examples < needed:
+    if examples < needed and bound != "betting":
         many, most = f"{examples} example{'s' * (examples != 1)}", points_words(max_drop)
         raise DataError(
             f"{many} cannot show with {share_words(confidence)} confidence that at most {most} of accuracy "

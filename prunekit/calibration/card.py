@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from .guarantee import Guarantee, policy_words
+from ..exits.policies import policy_words
+from .guarantee import Guarantee
 from .shares import points_words, share_words
 
 _START, _END = "<!-- policy in force -->", "<!-- end of policy in force -->"

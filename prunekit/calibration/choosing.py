@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import RecipeError
-from ..exits.policies import registry
 from .bounds import Bound, p_values, stronger_bound
 
 if TYPE_CHECKING:
@@ -185,11 +184,6 @@ def harms(outputs: ExitOutputs, taken: Integers) -> Integers:
     right = (outputs.logits.argmax(axis=2) == outputs.labels).astype(np.int64)
     losses: Integers = right[-1] - right[taken, np.arange(taken.shape[1])]
     return losses
-
-
-def sweep_of(policy: str, exits: int, classes: int) -> list[Policy]:
-    """Specifications to try a policy with, from the slowest to the fastest."""
-    return [{"name": policy, **arguments} for arguments in registry.get(policy).sweep(exits, classes)]
 
 
 def _exits_taken(outputs: ExitOutputs, policy: Policy) -> Integers:

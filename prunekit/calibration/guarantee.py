@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypedDict, cast
 
 from ..errors import CheckpointError
+from ..exits.policies import policy_words
 from ..files import write_text
 from .choosing import Calibration
 from .shares import points_words, share_words
@@ -87,16 +88,6 @@ def _words(calibration: Calibration, source: str, reservation: str) -> str:
         "kind and on average; it says nothing of other inputs."
     )
     return f"{words} {reservation}" if reservation else words
-
-
-def policy_words(policy: dict[str, Any] | None) -> str:
-    """``entropy 0.3``."""
-    if policy is None:
-        return "all layers"
-    settings = {key: value for key, value in policy.items() if key != "name"}
-    if len(settings) == 1:
-        return f"{policy['name']} {next(iter(settings.values()))}"
-    return ", ".join([str(policy["name"]), *(f"{key} {value}" for key, value in settings.items())])
 
 
 def guarantee_of(config: Any) -> Guarantee | None:

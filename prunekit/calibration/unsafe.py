@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..errors import PrunekitError
+from ..exits.policies import policy_words
 from .bounds import Bound, examples_needed
 from .choosing import Calibration
-from .guarantee import policy_words
 from .shares import points_words, share_words
 
 _OTHERWISE = "or store that every input goes through all layers: --all-layers"

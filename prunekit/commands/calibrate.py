@@ -47,6 +47,7 @@ def calibrate_model(
 ) -> None:
     """Choose a model's exit policy with a guarantee, and store both in its folder."""
     from ..calibration import (
+        check_examples,
         earlier_tries,
         nothing_safe,
         read_tries,
@@ -82,7 +83,9 @@ def calibrate_model(
             f"{source} is a model folder: nothing there says which examples it may be calibrated on",
             "give labelled examples that it was not trained on: --data FILE (or give the run's folder)",
         )
-    warn_of_missing_classes(examples.outputs.labels, _label_names(model))
+    labels = examples.outputs.labels
+    check_examples(len(labels), config.max_drop, config.confidence, config.bound)
+    warn_of_missing_classes(labels, _label_names(model))
     found = _calibrated(model, examples.outputs, config)
     digest = digest_of(examples.outputs)
     earlier = earlier_tries(answers, told(found, examples.source, digest=digest))
@@ -164,7 +167,7 @@ def _of_file(
     used, reservation = _made_of(source)
     examples, known = usable(examples, data.name, used)
     # What no file of this size can show is said before anything is computed.
-    check_examples(len(examples), config.max_drop, config.confidence)
+    check_examples(len(examples), config.max_drop, config.confidence, config.bound)
     length = most_tokens(model, tokenizer) if recipe is None else recipe.training.max_length
     encoded, lengths, _ = encode_examples(examples, str(data), tokenizer, length)
     # transformers wraps `to` such that type checkers lose its arguments.
@@ -205,19 +208,17 @@ def _other_bound(config: CalibrateConfig, bound: str) -> CalibrateConfig:
 def _calibrated(
     model: MultiExitForSequenceClassification, outputs: ExitOutputs, config: CalibrateConfig
 ) -> Calibration:
-    from ..calibration import check_examples
     from ..stages.calibrate import calibrated
     from ..stages.evaluate import check_policies
 
     check_policies(model.config, config.sweep(len(outputs.exit_layers), outputs.logits.shape[2]), "--policy")
-    check_examples(len(outputs.labels), config.max_drop, config.confidence)
     found: Calibration = calibrated(model, outputs, config)
     return found
 
 
 def _show(found: Calibration, guarantee: Guarantee, folder: Path) -> None:
     """Policy, what it saves, what it did to the examples, the guarantee in words."""
-    from ..calibration import policy_words
+    from ..exits.policies import policy_words
 
     out = console.out()
     out.print(f"policy     {policy_words(guarantee['policy'])}", style="bold", markup=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..exits.policies import policy_words
 from .outputs import Integers
 
 Policy = dict[str, Any]
@@ -64,12 +65,7 @@ class OperatingPoint:
     @property
     def label(self) -> str:
         """The policy in words, e.g. ``entropy 0.3``."""
-        if self.policy is None:
-            return "all layers"
-        settings = {key: value for key, value in self.policy.items() if key != "name"}
-        if len(settings) == 1:
-            return f"{self.policy['name']} {next(iter(settings.values()))}"
-        return ", ".join([str(self.policy["name"]), *(f"{k} {v}" for k, v in settings.items())])
+        return policy_words(self.policy)
 
 
 @dataclass(frozen=True)

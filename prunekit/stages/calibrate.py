@@ -14,7 +14,6 @@ from ..calibration import (
     Share,
     check_examples,
     fewest_examples,
-    sweep_of,
     warn_of_large_drop,
 )
 from ..errors import RecipeError
@@ -78,6 +77,8 @@ class CalibrateConfig(StageConfig):
     def sweep(self, exits: int, classes: int) -> list[dict[str, Any]]:
         """The policies to test, as specifications, in order."""
         if self.policies is None:
+            from ..exits.policies import sweep_of
+
             return sweep_of(self.policy, exits, classes)
         return [{"name": p} if isinstance(p, str) else p for p in self.policies]
 
@@ -107,7 +108,7 @@ class Calibrate(Stage):
         if plan.task is not None:
             known = len(plan.task.splits[held_out(plan.task.splits)])
         if known:
-            check_examples(known, self.config.max_drop, self.config.confidence)
+            check_examples(known, self.config.max_drop, self.config.confidence, self.config.bound)
         return []
 
     def run(self, context: StageContext) -> None:
@@ -135,8 +136,9 @@ class Calibrate(Stage):
         if found.chosen is None:
             needed = fewest_examples(found.max_drop, found.confidence)
             logger.warning(
-                "%s With %d examples at least %d are needed where none is harmed, and more where some are.",
-                guarantee["words"], found.examples, needed,
+                "%s It takes %d examples at least where none is harmed or helped, and more where some are "
+                "harmed; there were %d.",
+                guarantee["words"], needed, found.examples,
             )  # fmt: skip
         else:
             logger.info(

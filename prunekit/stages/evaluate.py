@@ -59,20 +59,16 @@ class EvaluateConfig(StageConfig):
 
     def sweep(self, exits: int, classes: int) -> list[dict[str, Any]]:
         """The policies to try, as specifications; none for a single exit, before which nobody can leave."""
+        from ..exits.policies import sweep_of
+
         if exits == 1:
             return []
         if self.policies is not None:
-            every = [_sweep(p, exits, classes) if isinstance(p, str) else [p] for p in self.policies]
+            every = [sweep_of(p, exits, classes) if isinstance(p, str) else [p] for p in self.policies]
             return [policy for some in every for policy in some]
         if self.thresholds is not None:
             return [{"name": self.policy, "threshold": threshold} for threshold in self.thresholds]
-        return _sweep(self.policy, exits, classes)
-
-
-def _sweep(name: str, exits: int, classes: int) -> list[dict[str, Any]]:
-    from ..exits.policies import registry
-
-    return [{"name": name, **arguments} for arguments in registry.get(name).sweep(exits, classes)]
+        return sweep_of(self.policy, exits, classes)
 
 
 @register("evaluate")

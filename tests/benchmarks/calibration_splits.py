@@ -34,9 +34,9 @@ from prunekit.calibration import (
     read_share,
     share_words,
     stronger_bound,
-    sweep_of,
 )
 from prunekit.costs import exit_macs
+from prunekit.exits.policies import sweep_of
 from prunekit.reports import ExitOutputs, exits_taken
 from prunekit.reports.markdown import markdown_table
 from prunekit.stages.outputs import outputs_of

@@ -122,3 +122,15 @@ def test_the_fewest_examples(drop: float, confidence: float) -> None:
     check_examples(size, drop, confidence)
     with pytest.raises(DataError, match=f"takes {size} at least"):
         check_examples(size - 1, drop, confidence)
+
+
+def test_betting_may_show_it_with_fewer() -> None:
+    """100 examples, 8 of them made right and none wrong: betting has won enough, binomial cannot have."""
+    losses = np.zeros((1, 100), dtype=int)
+    losses[0, 3:100:13] = -1
+    assert (losses == -1).sum() == 8
+    assert betting_p_values(losses, 0.01, 0.95)[0] <= 0.05 < binomial_p_values(losses, 0.01)[0]
+    check_examples(100, 0.01, 0.95, "betting")
+    for bound in ("auto", "binomial"):
+        with pytest.raises(DataError, match="takes 299 at least"):
+            check_examples(100, 0.01, 0.95, bound)

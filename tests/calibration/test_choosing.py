@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from prunekit.calibration import calibrate, harms, nothing_safe, sweep_of
+from prunekit.calibration import calibrate, harms, nothing_safe
 from prunekit.calibration.choosing import choose, fixed_sequence
 from prunekit.errors import RecipeError
+from prunekit.exits.policies import sweep_of
 
 SPLITS = 200
 

@@ -21,12 +21,12 @@ from prunekit.calibration import (
     read_share,
     share_words,
     store,
-    sweep_of,
     told,
     warn_of_large_drop,
 )
 from prunekit.errors import CheckpointError, RecipeError
 from prunekit.exits import MultiExitConfig
+from prunekit.exits.policies import sweep_of
 from prunekit.reports import with_guarantee
 from prunekit.reports.card import guarantee_section
 

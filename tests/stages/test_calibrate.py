@@ -10,9 +10,10 @@ import pytest
 from tiny import apply, tiny_recipe
 
 from prunekit import checkpoints
-from prunekit.calibration import calibrate, guarantee_of, sweep_of
+from prunekit.calibration import calibrate, guarantee_of
 from prunekit.costs import exit_macs
 from prunekit.errors import PrunekitError
+from prunekit.exits.policies import sweep_of
 from prunekit.planning import plan
 from prunekit.reports import read_outputs, read_report
 from prunekit.stages.outputs import outputs_of
@@ -84,7 +85,7 @@ def test_nothing_can_be_shown_by_few_examples(tmp_path, caplog):
     """All layers, then, and a word on why; the validation examples served."""
     with caplog.at_level(logging.WARNING, "prunekit"):
         run = apply(tmp_path, stages=STAGES, calibrate={"max_drop": 0.001})
-    assert "2995 are needed" in caplog.text
+    assert "takes 2995 examples at least" in caplog.text
     model = checkpoints.load(run / "model")
     assert model.config.exit_policy is None
     guarantee = guarantee_of(model.config)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ...data.metrics import score
 from ..outputs import Integers
-from .curves import Array, area, staircase
+from .curves import TINY, Array, area, staircase
 
 _CHUNK = 500
 
@@ -111,9 +111,10 @@ def paired_difference(
 
     Returns:
         Low, high (2.5 and 97.5 % quantiles), and p: twice the share of resamples on the rarer side of 0, the
-        sample itself counted as one of them.
+        sample itself counted as one of them. What rounding alone tells from 0 is 0.
     """
     each = np.take_along_axis(first - second, drawn_seeds, axis=1).mean(axis=1)
+    each[np.abs(each) < TINY] = 0
     low, high = np.quantile(each, [0.025, 0.975])
     rarer = min(int((each <= 0).sum()), int((each >= 0).sum()))
     return float(low), float(high), min(1.0, 2 * (rarer + 1) / (len(each) + 1))
@@ -126,7 +127,9 @@ def resampled_scores(metric: str, labels: Integers, predictions: Integers, count
     at once; another one resample by resample.
     """
     if metric == "accuracy":
-        return (counts @ (predictions == labels).astype(counts.dtype).T) / counts.sum(axis=1, keepdims=True)
+        # Whole numbers, exact in float32; their quotients are not.
+        right = (counts @ (predictions == labels).astype(counts.dtype).T).astype(np.float64)
+        return right / counts.sum(axis=1, keepdims=True, dtype=np.float64)
     if metric not in ("f1", "f1_macro", "matthews"):
         return _one_by_one(metric, labels, predictions, counts)
     classes = [1] if metric == "f1" else range(int(max(labels.max(), predictions.max())) + 1)
