@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import RunError
 from ..recipes import ComparedRun
 from ..recipes.differences import difference_lines, differences
-from ..runs import is_done
+from ..runs import compared_with, info_of, is_done
 from .backbones import backbone_words
 from .notes import effort_notes, machine_notes, settings_notes
 from .results import Finished, deciding
@@ -176,7 +176,15 @@ def write_comparison(runs: Sequence[Finished], folder: Path) -> None:
         return
     report, comparison = collect(runs)
     if console.is_main_process():
-        write_report(folder, replace(report, comparison=comparison))
+        # What the run was compared with since it was made.
+        subject = runs[0].folder
+        report = replace(
+            report,
+            comparison=comparison,
+            recipe=report.recipe | {"compare": compared_with(subject)},
+            later_commands=info_of(subject).get("later_commands", []),
+        )
+        write_report(folder, report)
 
 
 def _is_written(runs: Sequence[Finished], folder: Path) -> bool:

@@ -17,11 +17,13 @@ def commands(report: RunReport) -> list[tuple[str, str]]:
         return []
     comparison = report.comparison
     runs = _own_runs(comparison) if comparison is not None else []
+    later = [("Then, to be compared with more:", command) for command in report.later_commands]
     if comparison is None or len(runs) < 2:
-        return [("", report.command)]
+        return [("", report.command), *later]
     folders = shlex.join(runs)
     return [
         (f"The first of {len(runs)} runs, {runs[0]}; {_others(comparison, runs)}:", report.command),
+        *later,
         ("Then the comparison of them all:", f"prunekit compare {folders} --output comparison"),
     ]
 

@@ -116,7 +116,7 @@ class RunReport:
         dense: the dense single-exit model that all is set against.
         systems: the compressed model, or several to be compared; the first is the report's subject.
         recipe: resolved, as it was applied.
-        command: that gives this report again.
+        command: that gives this report again, with ``later_commands`` behind it, which compared more.
         versions: package -> version.
         machine: e.g. ``{"processor": ..., "threads": 2, "memory": ..., "accelerator": ...}``.
         seconds: wall time of the whole run.
@@ -131,6 +131,7 @@ class RunReport:
     stages: list[StageRecord] = field(default_factory=list)
     recipe: dict[str, Any] = field(default_factory=dict)
     command: str = ""
+    later_commands: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
     seed: int = 0

@@ -165,6 +165,7 @@ class Evaluate(Stage):
         from dataclasses import replace
 
         from ..reports import RunReport
+        from ..runs import info_of
 
         recipe, task = context.recipe, context.task.task
         stages = _stage_records(context)
@@ -174,7 +175,7 @@ class Evaluate(Stage):
         if system.guarantee is not None:
             examples, source = (system.guarantee[key] for key in ("examples", "source"))
             chose = f"; the exit policy was chosen on {examples:,} {source}"
-        about = json.loads((context.run_folder / "run.json").read_text("utf-8"))
+        about = info_of(context.run_folder)
         return RunReport(
             name=recipe.name,
             task=task.name,
@@ -184,6 +185,7 @@ class Evaluate(Stage):
             stages=stages,
             recipe=recipe.resolved(),
             command=about.get("command", ""),
+            later_commands=about.get("later_commands", []),
             versions=about.get("versions", {}),
             machine=about.get("machine", {}),
             seed=recipe.seed,

@@ -1,5 +1,7 @@
 """A command line to call, and a finished run, a model and a data set to call it on."""
 
+import sys
+
 import pytest
 from calling import TINY, Said, spawn, wait
 
@@ -15,7 +17,9 @@ def prunekit(tmp_path, monkeypatch, capsys):
     def call(*arguments):
         capsys.readouterr()
         console.setup()
-        code = cli.run([str(argument) for argument in arguments])
+        typed = [str(argument) for argument in arguments]
+        monkeypatch.setattr(sys, "argv", ["prunekit", *typed])
+        code = cli.run(typed)
         captured = capsys.readouterr()
         return Said(code, captured.out, captured.err)
 

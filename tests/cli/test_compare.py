@@ -9,6 +9,9 @@ import pytest
 import yaml
 from calling import TINY
 
+from prunekit.reports import read_report
+from prunekit.reports.reproducing import commands
+
 MINE = """\
 extends: costeff
 stages: [finetune, assistant, evaluate]
@@ -99,7 +102,7 @@ def test_compare_a_finished_run_with_what_its_recipe_asks_for(here, tmp_path):
     assert said.out.rstrip().endswith("runs/mine-1/report/index.html")
 
 
-def test_compare_a_run_with_a_system_named_on_the_command_line(here, tmp_path):
+def test_compare_a_run_with_a_system_named_on_the_command_line(here, made, tmp_path):
     said = here("compare", "runs/mine-2", "compare.systems={cold: {assistant: {temperature: 0.5}}}")
     assert said.code == 0, said.err
     assert re.search(r"^  cold +[\d,]+ ", said.out, re.MULTILINE)
@@ -107,6 +110,17 @@ def test_compare_a_run_with_a_system_named_on_the_command_line(here, tmp_path):
     assert list(yaml.safe_load((tmp_path / "runs/mine-2/recipe.yaml").read_text())["compare"]["systems"]) == [
         "cold"
     ]
+    # And its page says what to type for all of it.
+    report = read_report(tmp_path / "runs/mine-2/report")
+    assert list(report.recipe["compare"]["systems"]) == ["cold"]
+    first, (_, second) = commands(report)
+    assert first == ("", report.command) and report.command
+    assert second == "prunekit compare runs/mine-2 'compare.systems={cold: {assistant: {temperature: 0.5}}}'"
+    # What compares no more adds nothing.
+    (tmp_path / "runs/mine-2/report/report.json").unlink()
+    shutil.copy(made / "runs/mine-2/report/report.json", tmp_path / "runs/mine-2/report")
+    assert here("compare", "runs/mine-2").code == 0
+    assert read_report(tmp_path / "runs/mine-2/report").later_commands == [second]
 
 
 def test_a_run_that_was_moved_is_found_where_it_is(here, tmp_path):

@@ -234,7 +234,7 @@ def test_killed_while_moving_aside_what_is_not_kept(tmp_path, monkeypatch):
                 (folder / name / "file").write_text(name)
             (folder / "metrics.jsonl").write_text("")
             run.finish()
-            (folder / "run.json").write_text("how it was made")
+            (folder / "run.json").write_text('{"command": "made it"}')
         made = {file.relative_to(folder) for file in folder.rglob("*") if file.is_file()}
         calls = []
 
@@ -256,7 +256,8 @@ def test_killed_while_moving_aside_what_is_not_kept(tmp_path, monkeypatch):
                 run.keep(other, {"assistant.temperature": 3})
         aside = tmp_path / "subject.1"
         assert {file.relative_to(aside) for file in aside.rglob("*")} >= made - {Path(".lock")}
-        assert (aside / "run.json").read_text() == "how it was made"
+        assert (aside / "run.json").read_text() == '{"command": "made it"}'
+        assert run.info()["command"] == "made it" and "created" in run.info()
         assert recipe_made(aside).resolved() == {**recipe.resolved(), "compare": None}
         assert {file.name for file in folder.iterdir()} == {".lock", "recipe.yaml", "run.json", "kept.json"}
         assert (

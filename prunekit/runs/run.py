@@ -1,21 +1,8 @@
-"""A run: the folder of one application of a recipe.
-
-    runs/<name>/
-        recipe.yaml      resolved
-        run.json         versions, seed, machine, command
-        metrics.jsonl    one line for each measurement
-        stages/1-finetune/, 2-assistant/, ...
-        model/, report/
-        kept.json        what a grid of its own chose, over recipe.yaml
-        done.json        there once everything is
-
-A run that was stopped, in whatever way, is continued by applying the same recipe again.
-"""
+"""A run's folder, held by one process."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import shlex
 import sys
@@ -26,35 +13,33 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .console import is_main_process
-from .errors import RecipeError, RunError
-from .files import locked, write_json, write_text
-from .machine import machine, versions
-from .recipes import Recipe, recipe_from_mapping
-from .recipes.differences import difference_lines, differences
-from .recipes.overrides import set_key
-from .recipes.source import Location, Source, parse
+from ..console import is_main_process
+from ..errors import RunError
+from ..files import locked, write_json, write_text
+from ..machine import machine, versions
+from ..recipes import Recipe
+from ..recipes.differences import difference_lines, differences
+from .reading import (
+    DONE,
+    INFO,
+    KEPT,
+    compared_with,
+    info_of,
+    is_done,
+    made_with,
+    mark_done,
+    recipe_of,
+    with_defaults,
+)
 
 logger = logging.getLogger(__name__)
-_DONE = "done.json"
-_KEPT = "kept.json"
 _ASIDE = ".aside"
 # What is there with whatever settings the run is made.
-_STAYS = ("recipe.yaml", _KEPT, ".lock", _ASIDE, "cache", "compare", "grid")
-_DESCRIPTION = {"recipe.yaml", "run.json"}
+_STAYS = ("recipe.yaml", KEPT, ".lock", _ASIDE, "cache", "compare", "grid")
+_DESCRIPTION = {"recipe.yaml", INFO}
 # What names and describes a run does not decide its result, and neither does what it is compared with.
 _FREE_KEYS = ("name", "description", "output", "compare", "shares")
 _MOST_DIFFERENCES = 12
-
-
-def mark_done(folder: Path, **info: Any) -> None:
-    """Say that all of ``folder`` is written. Written last and atomically, so it is there or it is not."""
-    write_json(folder / _DONE, info)
-
-
-def is_done(folder: Path) -> bool:
-    """Whether :func:`mark_done` was reached."""
-    return (folder / _DONE).is_file()
 
 
 class Run:
@@ -134,12 +119,12 @@ class Run:
 
     def info(self) -> dict[str, Any]:
         """What ``run.json`` holds."""
-        return dict(json.loads((self.folder / "run.json").read_text(encoding="utf-8")))
+        return info_of(self.folder)
 
     def describe(self) -> None:
         """Write anew what made the run, while nothing of it is made yet: the threads may have changed."""
         if is_main_process() and not self.resumed:
-            write_json(self.folder / "run.json", self._description())
+            write_json(self.folder / INFO, self._description())
 
     def keep(self, recipe: Recipe, settings: Mapping[str, Any]) -> bool:
         """Have the run made with what a grid chose. What was made with other settings is moved aside.
@@ -160,7 +145,7 @@ class Run:
         try:
             if not self._is_made_with(recipe):
                 self._move_to(aside)
-            write_json(self.folder / _KEPT, {"settings": dict(settings)})
+            write_json(self.folder / KEPT, {"settings": dict(settings)})
             if not aside.is_dir():
                 return False
             target = self._free_name()
@@ -185,9 +170,10 @@ class Run:
         # moved before a kill, and what has its name now is the run's new one.
         stays = {*_STAYS, *(entry.name for entry in aside.iterdir())}
         names = [entry.name for entry in self.folder.iterdir() if entry.name not in stays]
-        for name in sorted(names, key=lambda name: (name != _DONE, name == "stages")):
+        for name in sorted(names, key=lambda name: (name != DONE, name == "stages")):
             (self.folder / name).rename(aside / name)
-        write_json(self.folder / "run.json", self._description())
+        first = {key: value for key, value in info_of(aside).items() if key in ("command", "later_commands")}
+        write_json(self.folder / INFO, self._description() | first)
 
     # -- taking and beginning it
 
@@ -222,11 +208,22 @@ class Run:
         if self.resumed and self._differs_from_there():
             self._move_aside()
             self.resumed = False
+        described = self.resumed and (self.folder / INFO).is_file()
+        if not described:
+            write_json(self.folder / INFO, self._description())
         # A run is compared with what was asked for last.
-        if not self.resumed or self._compared_there() != self.recipe.resolved()["compare"]:
+        asked = not self.resumed or compared_with(self.folder) != self.recipe.resolved()["compare"]
+        if asked and described:
+            self._add_command()
+        if asked:
             write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
-        if not (self.resumed and (self.folder / "run.json").is_file()):
-            write_json(self.folder / "run.json", self._description())
+
+    def _add_command(self) -> None:
+        """What the run's own command does not give: this one compares it with more."""
+        info = info_of(self.folder)
+        later = info.get("later_commands", [])
+        if self._command not in (info.get("command"), *later):
+            write_json(self.folder / INFO, info | {"later_commands": [*later, self._command]})
 
     def _move_aside(self) -> None:
         target = self._free_name()
@@ -244,17 +241,13 @@ class Run:
         numbered = (self.folder.with_name(f"{self.folder.name}.{n}") for n in itertools.count(1))
         return next(folder for folder in numbered if not folder.exists())
 
-    def _compared_there(self) -> Any:
-        """What the recipe that is there compares with."""
-        return _with_defaults(_asked_for(self.folder).data).get("compare")
-
     def _differs_from_there(self) -> bool:
         """Whether what is there was made with other settings, and in nothing but what a grid has chosen.
 
         Raises:
             RunError: it was made with another recipe.
         """
-        differing = _differing(_with_defaults(_made_with(self.folder)), self.recipe)
+        differing = _differing(with_defaults(made_with(self.folder)), self.recipe)
         if self.recipe.compare is not None:
             # Whether these are as they will be, is known once the grid has chosen.
             differing = {key: pair for key, pair in differing.items() if key not in self.recipe.compare.grid}
@@ -275,43 +268,6 @@ class Run:
             "versions": versions(),
             "machine": machine(),
         }
-
-
-def _with_defaults(data: dict[str, Any]) -> dict[str, Any]:
-    """A resolved recipe of an earlier version, with the keys that it did not know yet at their defaults."""
-    try:
-        return recipe_from_mapping(data).resolved()
-    except RecipeError:
-        return data  # the differences tell why
-
-
-def recipe_of(folder: Path) -> Recipe:
-    """The recipe that made what is in a run's folder: with what its own grid chose, and nothing to compare.
-
-    Raises:
-        RecipeError: it was written by a version whose recipes mean nothing to this one.
-    """
-    return recipe_from_mapping(_made_with(folder))
-
-
-def kept_settings(folder: Path) -> dict[str, Any]:
-    """Dotted key -> value, of what a run's own grid chose; empty where it has none."""
-    file = folder / _KEPT
-    return dict(json.loads(file.read_text(encoding="utf-8"))["settings"]) if file.is_file() else {}
-
-
-def _asked_for(folder: Path) -> Source:
-    file = folder / "recipe.yaml"
-    return parse(file.read_text(encoding="utf-8"), str(file))
-
-
-def _made_with(folder: Path) -> dict[str, Any]:
-    """What was asked for, with what a grid chose of it, and nothing to compare."""
-    source = _asked_for(folder)
-    source.data.pop("compare", None)
-    for key, value in kept_settings(folder).items():
-        source = set_key(source, key, value, Location(str(folder / _KEPT)))
-    return source.data
 
 
 def _differing(there: Mapping[str, Any], recipe: Recipe) -> dict[str, tuple[Any, Any]]:
