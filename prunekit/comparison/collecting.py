@@ -197,8 +197,9 @@ def _is_written(runs: Sequence[Finished], folder: Path) -> bool:
     made = file.stat().st_mtime_ns
     if any((one.folder / "done.json").stat().st_mtime_ns > made for one in runs if is_done(one.folder)):
         return False
-    comparison = read_report(folder).comparison
-    if comparison is None:
+    report = read_report(folder)
+    comparison = report.comparison
+    if comparison is None or report.recipe.get("compare") != compared_with(runs[0].folder):
         return False
     # The subject, systems, and seeds come in the order in which they were given.
     given: dict[str, list[Finished]] = {}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..recipes.differences import ABSENT, differences
+from ..runs import compared_with
 from .results import Finished, deciding
 from .sharing import prefix_digests
 
@@ -74,11 +75,12 @@ def effort_notes(runs: Sequence[Finished], reports: Sequence[RunReport]) -> list
         )
     labels = dict.fromkeys(one.run.label for one in runs)
     single = [label for label in labels if all(one.tried == 1 for one in runs if one.run.label == label)]
+    before = _tried_before(runs)
     if single:
-        notes.append(
-            f"{'All systems' if len(single) == len(labels) else ', '.join(single)}: one setting was trained "
-            "here; what was tried before, to find its learning rates and epochs, is not recorded."
-        )
+        who = "All systems" if len(single) == len(labels) else ", ".join(single)
+        unknown = "; what was tried before, to find its learning rates and epochs, is not recorded"
+        notes.append(f"{who}: one setting was trained here{'' if before else unknown}.")
+    notes += [f"Tried before: {words}" for words in before]
     digests = [digest for one in runs for digest in prefix_digests(one.recipe)]
     if len(set(digests)) < len(digests):
         notes.append(
@@ -86,6 +88,12 @@ def effort_notes(runs: Sequence[Finished], reports: Sequence[RunReport]) -> list
             "for each."
         )
     return notes
+
+
+def _tried_before(runs: Sequence[Finished]) -> list[str]:
+    """What the recipes say of it."""
+    compared = [compared_with(one.folder) for one in runs]
+    return list(dict.fromkeys(c["tried_before"] for c in compared if c and c.get("tried_before")))
 
 
 def _length_notes(runs: Sequence[Finished], reports: Sequence[RunReport]) -> list[str]:

@@ -110,6 +110,11 @@ class CompareConfig(BaseModel):
         default_factory=dict,
         description="what is tried for the recipe's own model, as in a system's grid",
     )
+    tried_before: str | None = Field(
+        None,
+        description="words for the report: what was tried before this comparison to find its settings, of "
+        "whom, and judged by what",
+    )
     seeds: list[int] | None = Field(
         None, min_length=1, description="training seeds, the recipe's own first; default: the recipe's alone"
     )

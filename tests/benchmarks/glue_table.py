@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,12 +105,14 @@ def _settings(recipe: dict[str, Any]) -> dict[str, Any]:
     return recipe
 
 
-def spread(values: list[float], digits: int = 1) -> str:
-    """Mean and, of two values or more, standard deviation."""
-    mean = statistics.mean(values)
-    if len(values) == 1:
-        return f"{mean:.{digits}f}"
-    return f"{mean:.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+def spread(values: list[float], mean: Callable[[list[float]], float] = statistics.mean) -> str:
+    """Mean and, of two values or more, standard deviation.
+
+    Args:
+        mean: of speedups the harmonic one, which is the dense cost over the mean cost, as in comparisons.
+    """
+    middle = f"{mean(values):.1f}"
+    return middle if len(values) == 1 else f"{middle} ± {statistics.stdev(values):.1f}"
 
 
 def table(arguments: argparse.Namespace) -> None:
@@ -138,7 +140,7 @@ def table(arguments: argparse.Namespace) -> None:
                 task, metric, ", ".join(str(row["seed"]) for row in found), spread(dense), spread(every),
                 spread([100 * a / b for a, b in zip(every, dense, strict=True)]), spread(chosen),
                 spread([100 * a / b for a, b in zip(chosen, dense, strict=True)]),
-                spread([row["chosen"]["speedup"] for row in found]),
+                spread([row["chosen"]["speedup"] for row in found], statistics.harmonic_mean),
                 spread([row["dense_macs"] / row["macs"] for row in found]),
                 spread([row["dense_parameters"] / row["parameters"] for row in found]),
                 spread([row["seconds"] / 60 for row in found]),

@@ -123,6 +123,14 @@ def test_compare_a_run_with_a_system_named_on_the_command_line(here, made, tmp_p
     assert read_report(tmp_path / "runs/mine-2/report").later_commands == [second]
 
 
+def test_what_was_tried_before_is_told(here, tmp_path):
+    told = "three rates of hot, by validation"
+    assert here("compare", "runs/mine-1", f"compare.tried_before={told}").code == 0
+    notes = comparison_in(tmp_path / "runs/mine-1/report")["notes"]
+    assert f"Tried before: {told}" in notes
+    assert "All systems: one setting was trained here." in notes
+
+
 def test_a_run_that_was_moved_is_found_where_it_is(here, tmp_path):
     (tmp_path / "runs" / "mine-1").rename(tmp_path / "elsewhere")
     said = here("compare", "elsewhere")

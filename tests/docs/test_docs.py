@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,10 @@ from prunekit.recipes import expand, load_recipe, shipped_recipes
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+RESULTS = sorted(
+    page for pattern in ("*.md", "*/report.md") for page in (ROOT / "docs/results").glob(pattern)
+)
+OTHERS = ("make", "pip", "git", "cat", "python", ".", "for", "done")
 NOT_RUN = re.compile(r"<!-- not run: \S.* -->")
 
 
@@ -56,18 +60,26 @@ def blocks(page: Path) -> Iterator[Block]:
     assert start is None, f"{page.name}:{start}: a block that does not end"
 
 
-def blocks_in(*languages: str) -> list[Block]:
-    return [block for page in PAGES for block in blocks(page) if block.language in languages]
+def blocks_in(*languages: str, pages: Sequence[Path] = PAGES) -> list[Block]:
+    return [block for page in pages for block in blocks(page) if block.language in languages]
 
 
 def commands() -> list[tuple[Block, list[str]]]:
     """Every command of the bash blocks, lines that end in a backslash joined, comments left out."""
     found = []
-    for block in blocks_in("bash", "sh", "console"):
-        for line in block.text.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
+    for block in blocks_in("bash", "sh", "console", pages=[*PAGES, *RESULTS]):
+        line = ""
+        for part in block.text.replace("\\\n", " ").splitlines():
+            line += part
+            try:
+                words = shlex.split(line, comments=True)
+            except ValueError:  # a quotation that goes on
+                line += " "
+                continue
             if words:
-                found.append((block, words))
+                found.append((block, [word.replace("$seed", "1") for word in words]))
+            line = ""
+        assert not line, str(block)
     return found
 
 
@@ -110,7 +122,7 @@ def test_commands_parse(tmp_path, monkeypatch):
         if words[:3] == ["accelerate", "launch", "-m"]:
             words = words[3:]
         if words[0] != "prunekit":
-            assert words[0] in ("make", "pip", "git", "cat", "python", "."), f"{block}: {words}"
+            assert words[0] in OTHERS, f"{block}: {words}"
             continue
         words = words[1 : words.index("|")] if "|" in words else words[1:]
         words = words[: words.index(">")] if ">" in words else words
@@ -193,7 +205,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *RESULTS], ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|href|srcset)="([^"]+)"', text)
