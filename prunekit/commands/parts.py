@@ -18,6 +18,7 @@ KINDS = {
     "scorers": "prunekit.scorers",
     "schedulers": "prunekit.schedulers",
     "budgets": "prunekit.budgets",
+    "exits": "prunekit.exits.heads",
     "policies": "prunekit.exits.policies",
     "architectures": "prunekit.architectures",
 }

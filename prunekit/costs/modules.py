@@ -10,7 +10,8 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from ..architectures import architecture_of, backbone_of
-from ..exits.heads import ExitCertainty, ExitHead
+from ..exits.certainty import ExitCertainty
+from ..exits.heads import ExitHead
 from .model import Cost
 from .positions import query_modules, transformer_positions
 

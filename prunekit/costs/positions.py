@@ -13,7 +13,8 @@ from transformers.pytorch_utils import Conv1D
 
 from ..architectures import architecture_of, backbone_of
 from ..errors import UnsupportedModelError
-from ..exits.heads import ExitCertainty, ExitHead
+from ..exits.certainty import ExitCertainty
+from ..exits.heads import ExitHead
 from ..modes import evaluating
 
 LINEAR = (nn.Linear, Conv1D)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from transformers import AutoConfig, PretrainedConfig
 
-from .heads import HeadKind, Reads
+from .heads import HeadName, Reads
 
 
 class ExitsConfig(BaseModel):
@@ -18,8 +18,9 @@ class ExitsConfig(BaseModel):
     layers: Literal["all", "last"] | list[int] = Field(
         "all", description="layers with an exit: all, last, or a list counted from 1"
     )
-    head: HeadKind = Field(
-        "linear", description="linear: no pooler (the paper's); pooled: a dense layer first"
+    head: HeadName = Field(
+        "linear",
+        description="linear: no pooler (the paper's); pooled: a dense layer first; or one of your own",
     )
     reads: Reads = Field("first", description="first token, mean of the unpadded tokens, or learned pooling")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout before an exit's classifier")
@@ -32,7 +33,8 @@ class MultiExitConfig(PretrainedConfig):
         backbone: configuration of the original model, whole.
         shape: sizes of the slimmed backbone (``ModelShape.to_dict()``), ``None`` for the original's.
         exit_layers: layers with an exit, counted from 1, ascending; the last one ends the model.
-        exit_head, exit_reads, exit_dropout: see :class:`~prunekit.exits.heads.ExitHead`.
+        exit_head: name of an exit head (``prunekit.exits.heads``).
+        exit_reads, exit_dropout: see :class:`~prunekit.exits.heads.ExitHead`.
         exit_certainty: whether the exits say how sure they are that they are right, see
             :class:`~prunekit.exits.heads.ExitCertainty`.
         exit_policy: name and arguments of the policy used at inference; ``None``: all layers, always.
@@ -47,7 +49,7 @@ class MultiExitConfig(PretrainedConfig):
         backbone: dict[str, Any] | PretrainedConfig | None = None,
         shape: dict[str, Any] | None = None,
         exit_layers: list[int] | None = None,
-        exit_head: HeadKind = "linear",
+        exit_head: str = "linear",
         exit_reads: Reads = "first",
         exit_dropout: float = 0.1,
         exit_certainty: bool = False,

@@ -14,9 +14,12 @@ from transformers import AutoModel, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from ..architectures import ModelShape, architecture_of, reshape, select_rows, shape_of, take_poolers
+from .certainty import ExitCertainty
 from .config import MultiExitConfig
 from .equilibrium import scale_gradient
-from .heads import ExitCertainty, ExitHead, HeadKind, Reads
+from .heads import ExitHead, Reads
+from .heads import registry as heads
+from .heads.pooled import PooledHead
 from .policies import ExitPolicy
 from .policies import registry as policies
 
@@ -72,10 +75,9 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         self.backbone = _fresh_backbone(config) if backbone is None else backbone
         self._architecture = architecture_of(self.backbone)
         self.exits = nn.ModuleList(
-            ExitHead(
+            heads.get(config.exit_head)(
                 config.hidden_size,
                 self.num_labels,
-                kind=config.exit_head,
                 reads=config.exit_reads,
                 dropout=config.exit_dropout,
                 initializer_range=getattr(config.backbone, "initializer_range", 0.02),
@@ -99,7 +101,7 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         *,
         num_labels: int = 2,
         exit_layers: Literal["all", "last"] | Sequence[int] = "all",
-        head: HeadKind = "linear",
+        head: str = "linear",
         reads: Reads = "first",
         dropout: float = 0.1,
         label_names: Sequence[str] | None = None,
@@ -120,7 +122,7 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         if layers[-1] < depth:
             architecture.truncate(backbone, layers[-1])
         poolers = take_poolers(backbone)
-        if head == "pooled" and reads == "first":
+        if issubclass(heads.get(head), PooledHead) and reads == "first":
             poolers = poolers or _own_pooler(backbone, depth)
         drop_pooler(backbone)
         names = list(label_names) if label_names is not None else [f"LABEL_{i}" for i in range(num_labels)]
@@ -146,7 +148,7 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         """Begin pooled exits with poolers that were trained with the backbone: layer -> state."""
         started = []
         for number, head in zip(self.config.exit_layers, self.exits, strict=True):
-            if number in poolers and isinstance(head.dense, nn.Linear):
+            if number in poolers and isinstance(head, PooledHead):
                 head.dense.load_state_dict(poolers[number])
                 started.append(str(number))
         if started:

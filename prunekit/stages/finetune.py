@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 from ..exits import ExitsConfig
-from ..exits.heads import HeadKind, Reads
+from ..exits.heads import HeadName, Reads
 from . import register
 from .assistant import with_exits
 from .base import Stage, StageConfig, StageContext, derive_seed
@@ -42,7 +42,7 @@ class FinetuneConfig(StageConfig):
         description="of the exits' losses. equal: their sum; layer: weighted by their place i, sum of "
         "i x loss i over sum of i (PABEE's)",
     )
-    head: HeadKind | None = Field(
+    head: HeadName | None = Field(
         None,
         description="of the exits made here, e.g. pooled for BERT's own classifier; default: the recipe's",
     )

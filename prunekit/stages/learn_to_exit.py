@@ -17,7 +17,7 @@ from .base import Stage, StageConfig, StageContext
 
 if TYPE_CHECKING:
     from ..exits import MultiExitForSequenceClassification
-    from ..exits.heads import ExitCertainty
+    from ..exits.certainty import ExitCertainty
     from ..planning import Plan, Work
     from ..recipes import Recipe
     from .training.fit import Fitter

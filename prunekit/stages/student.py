@@ -13,10 +13,8 @@ from . import register
 from .base import Stage, StageConfig, StageContext
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from ..architectures import Narrowing
-    from ..exits import MultiExitForSequenceClassification
+    from ..exits import ExitHead, MultiExitForSequenceClassification
     from ..models import ModelConfig
     from ..planning import Plan, Work
     from ..recipes import Recipe
@@ -167,6 +165,7 @@ def narrow(
 
     backbone, keep = narrowed(model, config.narrowing(model.config.num_hidden_layers))
     old = model.config
+    head = cast("ExitHead", model.exits[-1])
     # Else the new head would be made with values where the model has none.
     with torch.device(backbone.device):
         student = MultiExitForSequenceClassification.from_backbone(
@@ -177,19 +176,8 @@ def narrow(
             dropout=old.exit_dropout,
             label_names=list((old.id2label or {}).values()),
         )
-    student.exits[-1].load_state_dict(_narrowed_exit(model.exits[-1], keep.to(backbone.device)))
+    student.exits[-1].load_state_dict(head.narrowed_state(keep.to(backbone.device)))
     return student.eval()
-
-
-def _narrowed_exit(head: nn.Module, keep: Tensor) -> dict[str, Tensor]:
-    """The state of an exit on some of the hidden dimensions alone, int64 ``[H']``."""
-    state = {name: tensor.detach() for name, tensor in head.state_dict().items()}
-    for name, dims in {
-        "classifier.weight": (1,), "query.weight": (1,), "dense.weight": (0, 1), "dense.bias": (0,),
-    }.items():  # fmt: skip
-        for dim in dims if name in state else ():
-            state[name] = state[name].index_select(dim, keep)
-    return state
 
 
 def _last(exits: ExitsConfig) -> ExitsConfig:

@@ -11,7 +11,7 @@ from tiny import apply, tiny_recipe
 
 from prunekit.checkpoints import load
 from prunekit.errors import RecipeError
-from prunekit.exits.heads import ExitCertainty
+from prunekit.exits.certainty import ExitCertainty
 from prunekit.planning import plan
 from prunekit.reports import read_report
 from prunekit.stages.learn_to_exit import certainty_loss, fit_certainty

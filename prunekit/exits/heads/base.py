@@ -1,66 +1,76 @@
-"""What stands on a layer to make a prediction."""
+"""What stands on a layer to make a prediction: what every kind has in common."""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-HeadKind = Literal["linear", "pooled"]
 Reads = Literal["first", "mean", "learned"]
 
 
 class ExitHead(nn.Module):
-    """A classifier on a layer's hidden states.
+    """A classifier on a layer's hidden states: pooling, :meth:`transform`, tanh, dropout, linear.
+
+    A kind of head overrides :meth:`add_layers` and :meth:`transform`.
 
     Args:
         hidden_size: H.
         num_labels: C.
-        kind: ``"linear"``: tanh, dropout, linear (COST-EFF, no pooler); ``"pooled"``: a dense H x H before
-            the tanh (BERT's pooler, DeeBERT).
         reads: ``"first"`` token; ``"mean"`` of the unpadded tokens; ``"learned"``: their average weighted by
             the softmax of a learned query, which begins as the mean.
         dropout: before the linear layer, in training.
         initializer_range: standard deviation of the initial weights.
+
+    Attributes:
+        hidden_dims: dimensions of its parameters that count hidden dimensions, for a student that is
+            narrower than its teacher.
     """
+
+    hidden_dims: ClassVar[dict[str, tuple[int, ...]]] = {"classifier.weight": (1,), "query.weight": (1,)}
 
     def __init__(
         self,
         hidden_size: int,
         num_labels: int,
         *,
-        kind: HeadKind = "linear",
         reads: Reads = "first",
         dropout: float = 0.1,
         initializer_range: float = 0.02,
     ) -> None:
         super().__init__()
-        if kind not in get_args(HeadKind) or reads not in get_args(Reads):
-            known = f"{get_args(HeadKind)}, reading {get_args(Reads)}"
-            raise ValueError(f"an exit head is one of {known}, not {kind!r}, reading {reads!r}")
+        if reads not in get_args(Reads):
+            raise ValueError(f"an exit head reads one of {get_args(Reads)}, not {reads!r}")
         self.reads = reads
-        self.dense = nn.Linear(hidden_size, hidden_size) if kind == "pooled" else None
+        self.add_layers(hidden_size)
         self.query = nn.Linear(hidden_size, 1, bias=False) if reads == "learned" else None
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(hidden_size, num_labels)
         self.initializer_range = initializer_range
         self.reset_parameters()
 
+    def add_layers(self, hidden_size: int) -> None:
+        """Make the modules that :meth:`transform` needs; none here."""
+
+    def transform(self, read: Tensor) -> Tensor:
+        """Between what was read and the tanh: ``[B, H]`` -> ``[B, H]``; here nothing."""
+        return read
+
     def reset_parameters(self) -> None:
-        """Draw the initial weights; a learned pooling begins as the mean."""
-        for linear in (self.dense, self.classifier):
-            if linear is not None:
-                nn.init.normal_(linear.weight, std=self.initializer_range)
-                nn.init.zeros_(linear.bias)
+        """Draw the initial weights of all linear layers; a learned pooling begins as the mean."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear) and module is not self.query:
+                nn.init.normal_(module.weight, std=self.initializer_range)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         if self.query is not None:
             nn.init.zeros_(self.query.weight)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden states ``[B, T, H]``, mask ``[B, T]`` -> logits ``[B, C]``, what it read ``[B, H]``."""
         read = self.pool(hidden, mask)
-        pooled = read if self.dense is None else self.dense(read)
-        return self.classifier(self.dropout(torch.tanh(pooled))), read
+        return self.classifier(self.dropout(torch.tanh(self.transform(read)))), read
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """What the classifier reads of ``[B, T, H]``: ``[B, H]``."""
@@ -73,27 +83,10 @@ class ExitHead(nn.Module):
         weights = weights.masked_fill(mask == 0, torch.finfo(torch.float32).min).softmax(dim=-1)
         return torch.einsum("bt,bth->bh", weights.to(hidden.dtype), hidden)
 
-
-class ExitCertainty(nn.Module):
-    """How sure an exit is that it is right: one linear layer for all exits (BERxiT, section 4).
-
-    It begins undecided, with 0.5 for everything.
-
-    Args:
-        hidden_size: H.
-    """
-
-    def __init__(self, hidden_size: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(hidden_size, 1)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """As at the beginning."""
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
-
-    def forward(self, read: Tensor) -> Tensor:
-        """What exits read, ``[..., H]`` -> 0 to 1, ``[...]``."""
-        certainty: Tensor = self.linear(read).squeeze(-1).sigmoid()
-        return certainty
+    def narrowed_state(self, keep: Tensor) -> dict[str, Tensor]:
+        """Its state on some of the hidden dimensions alone, int64 ``[H']``."""
+        state = {name: tensor.detach() for name, tensor in self.state_dict().items()}
+        for name, dims in self.hidden_dims.items():
+            for dim in dims if name in state else ():
+                state[name] = state[name].index_select(dim, keep)
+        return state
