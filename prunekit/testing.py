@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from .budgets import Budget
+from .distill import LiveTeacher, Loss, TeacherOutput
 from .exits import ExitPolicy, MultiExitForSequenceClassification
 from .granularities import Granularity
 from .granularities import registry as granularities
@@ -157,6 +158,35 @@ def check_budget(budget: Budget) -> None:
     kept = budget.keep(model, groups, scores, 1.0)
     for group in groups:
         assert len(group.checked(kept[group.name])) == sizes[-1][group.name], f"{group.name}: another size"
+
+
+def check_loss(loss: Loss) -> None:
+    """Finite values that sum to one number, of the student's outputs as they are, padding without a say."""
+    student, teacher, batch = small_model(1), small_model(2), small_batches(1)[0]
+    told = LiveTeacher(teacher)(batch, hidden_states=True) if loss.needs_teacher else None
+    length = batch["input_ids"].shape[1]
+
+    def of(batch: Batch, told: TeacherOutput | None) -> Tensor:
+        inputs = {name: value for name, value in batch.items() if name != "labels"}
+        output = student(**inputs, all_exits=True, output_hidden_states=True)
+        return loss(output, told, batch)
+
+    values = of(batch, told)
+    assert values.dim() <= 1, f"one value per {loss.unit}, or a scalar, not {tuple(values.shape)}"
+    if values.dim() and loss.unit == "exit":
+        assert len(values) == len(student.exits), f"{len(student.exits)} exits, and {len(values)} values"
+    assert bool(values.isfinite().all()), f"finite, not {values.tolist()}"
+    values.sum().backward()
+    assert any(p.grad is not None and bool(p.grad.any()) for p in student.parameters()), "nothing is learned"
+    padded = {
+        name: _padded(value, length + 3) if value.dim() == 2 else value for name, value in batch.items()
+    }
+    told = LiveTeacher(teacher)(padded, hidden_states=True) if loss.needs_teacher else None
+    assert torch.allclose(of(padded, told), values, rtol=1e-4, atol=1e-6), "padding changes it"
+
+
+def _padded(value: Tensor, length: int) -> Tensor:
+    return torch.nn.functional.pad(value, (0, length - value.shape[1]))
 
 
 def check_exit_policy(policy: ExitPolicy) -> None:

@@ -10,6 +10,8 @@ from pruning_toys import images, small_cnn
 from prunekit import testing
 from prunekit.budgets import Budget
 from prunekit.budgets import registry as budgets
+from prunekit.distill import Loss
+from prunekit.distill.losses import registry as losses
 from prunekit.exits import ExitPolicy
 from prunekit.exits.policies import registry as policies
 from prunekit.granularities import registry as granularities
@@ -44,6 +46,51 @@ def test_budgets(name):
 @pytest.mark.parametrize("name", policies.names())
 def test_exit_policies(name):
     testing.check_exit_policy(policies.build(name))
+
+
+@pytest.mark.parametrize("name", losses.names())
+def test_losses(name):
+    loss = losses.build(name)
+    if loss.needs_match:
+        pytest.skip("between models of other sizes: tests/stages/test_students.py")
+    testing.check_loss(loss)
+
+
+class OfPadding(Loss):
+    """Reads the hidden states of padding too."""
+
+    needs_teacher = False
+    needs_hidden_states = True
+
+    def __call__(self, output, taught, batch):
+        return output.hidden_states[-1].square().sum()
+
+
+class TooMany(Loss):
+    """One value an example."""
+
+    needs_teacher = False
+
+    def __call__(self, output, taught, batch):
+        return output.exit_logits.square().sum(-1)
+
+
+class OfNothing(Loss):
+    """Nothing to learn."""
+
+    needs_teacher = False
+
+    def __call__(self, output, taught, batch):
+        return (output.exit_logits * 0).sum()
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [(OfPadding, "padding changes it"), (TooMany, "one value per exit"), (OfNothing, "nothing is learned")],
+)
+def test_losses_that_break_a_rule(loss, words):
+    with pytest.raises(AssertionError, match=words):
+        testing.check_loss(loss())
 
 
 @pytest.mark.parametrize("family", FAMILIES)

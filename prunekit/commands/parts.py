@@ -18,6 +18,7 @@ KINDS = {
     "scorers": "prunekit.scorers",
     "schedulers": "prunekit.schedulers",
     "budgets": "prunekit.budgets",
+    "losses": "prunekit.distill.losses",
     "exits": "prunekit.exits.heads",
     "policies": "prunekit.exits.policies",
     "architectures": "prunekit.architectures",

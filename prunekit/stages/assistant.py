@@ -10,7 +10,13 @@ from pydantic import Field, model_validator
 from . import register
 from .base import Stage, StageConfig, StageContext
 from .config import ExitsLearningRate
-from .distillation import AugmentationChoice, require_answers
+from .distillation import (
+    AugmentationChoice,
+    FurtherLosses,
+    check_losses,
+    require_answers,
+    weights_of_teachers,
+)
 
 if TYPE_CHECKING:
     from ..exits import MultiExitForSequenceClassification
@@ -28,6 +34,7 @@ class AssistantConfig(StageConfig):
     predictions: float = Field(
         0.5, ge=0, description="weight of the soft cross-entropy with the original's final prediction"
     )
+    losses: FurtherLosses = Field(default_factory=list)
     temperature: float = Field(1.0, gt=0, description="divides the logits of both in the soft cross-entropy")
     gradient_equilibrium: bool = Field(True, description="balance the exits' gradients (Eq. 3)")
     copy_last_exit: bool = Field(
@@ -41,7 +48,8 @@ class AssistantConfig(StageConfig):
 
     @model_validator(mode="after")
     def _copies_teach(self) -> AssistantConfig:
-        require_answers(self.augmentation, self.predictions)
+        check_losses(self, self.losses)
+        require_answers(self.augmentation, self.predictions, *weights_of_teachers(self.losses))
         return self
 
 
@@ -71,7 +79,7 @@ class Assistant(Stage):
     def run(self, context: StageContext) -> None:
         """Put exits on a copy of the original and train all of it; keep the best by the exits' mean."""
         from .training.fit import Fitter
-        from .training.objectives import Objective, features, predictions, truth
+        from .training.objectives import Objective, features, further, predictions, truth
         from .training.teaching import examples_for, live_teacher
 
         config = self.config
@@ -92,7 +100,11 @@ class Assistant(Stage):
         result = fitter.fit(
             model,
             Objective(
-                [truth(config.ground_truth), predictions(config.predictions, config.temperature, final=True)],
+                [
+                    truth(config.ground_truth),
+                    predictions(config.predictions, config.temperature, final=True),
+                    *further(config.losses),
+                ],
                 teacher,
             ),
             phase="train",

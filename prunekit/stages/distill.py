@@ -14,8 +14,11 @@ from .distillation import (
     CacheChoice,
     CachePrecision,
     DistillationStage,
+    FurtherLosses,
     StudentDropout,
+    check_losses,
     require_answers,
+    weights_of_teachers,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ class DistillConfig(StageConfig):
         1.0, ge=0, description="weight of the soft cross-entropy with the teacher's prediction"
     )
     ground_truth: float = Field(0.0, ge=0, description="weight of the cross-entropy with the labels")
+    losses: FurtherLosses = Field(default_factory=list)
     temperature: float = Field(
         1.0,
         gt=0,
@@ -60,11 +64,12 @@ class DistillConfig(StageConfig):
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> DistillConfig:
+        check_losses(self, self.losses)
         weights = {name: getattr(self, name) for name in _LOSSES}
-        if not any(weights.values()):
+        if not any(weights.values()) and not self.losses:
             raise ValueError(f"{', '.join(_LOSSES)} are all 0: nothing is left to learn")
         weights.pop("ground_truth")
-        require_answers(self.augmentation, *weights.values())
+        require_answers(self.augmentation, *weights.values(), *weights_of_teachers(self.losses))
         return self
 
     @property
@@ -108,9 +113,10 @@ class Distill(DistillationStage):
 
     def run(self, context: StageContext) -> None:
         """Train the student on the weighted sum of the losses."""
+        from ..distill.losses import matched
         from .training.fit import Fitter
         from .training.matching import Matching
-        from .training.objectives import Objective, predictions, truth
+        from .training.objectives import Objective, further, predictions, truth
         from .training.teaching import examples_for, teacher_of
 
         config = self.config
@@ -120,12 +126,13 @@ class Distill(DistillationStage):
         torch.manual_seed(context.seed("projections"))
         matching = Matching(model, context.load(config.teacher), config.layer_map)
         terms = [
-            matching.embeddings(config.embeddings),
-            matching.hidden(config.hidden),
-            matching.attention(config.attention),
-            matching.cosine(config.cosine),
+            matching.term(matched.Embeddings(), config.embeddings),
+            matching.term(matched.Hidden(), config.hidden),
+            matching.term(matched.Attention(), config.attention),
+            matching.term(matched.Cosine(), config.cosine),
             predictions(config.predictions, config.temperature, final=len(model.exits) == 1),
             truth(config.ground_truth),
+            *(matching.term(term.loss, term.weight) for term in further(config.losses)),
         ]
         with matching.attached(*terms):
             result = fitter.fit(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from ..data import AugmentationConfig
 from .base import Stage, StageConfig
@@ -12,7 +12,7 @@ from .base import Stage, StageConfig
 if TYPE_CHECKING:
     from ..distill import Teacher
     from ..recipes import Recipe
-    from .training.objectives import Objective
+    from .training.objectives import Objective, Term
 
 
 # Settings that every stage with a teacher means alike.
@@ -36,6 +36,22 @@ AugmentationChoice = Annotated[
     Field(
         description="train on copies of the training examples too, which have the teacher's answers and no "
         "labels; an epoch stays as many examples as there are for training",
+    ),
+]
+
+
+def _buildable(specs: list[str | dict[str, Any]]) -> list[str | dict[str, Any]]:
+    """A wrong name, argument or weight is refused before any compute."""
+    _further(specs)
+    return specs
+
+
+FurtherLosses = Annotated[
+    list[str | dict[str, Any]],
+    AfterValidator(_buildable),
+    Field(
+        description="losses beside these: names, or mappings of name, weight (1) and arguments, e.g. "
+        "[{name: my_package.losses:Mine, weight: 0.5}]"
     ),
 ]
 
@@ -65,6 +81,40 @@ def require_answers(augmentation: AugmentationConfig | None, *weights: float) ->
         )
 
 
+def weights_of_teachers(specs: list[str | dict[str, Any]]) -> list[float]:
+    """Weights of the further losses that read a teacher."""
+    return [term.weight for term in _further(specs) if term.loss.needs_teacher]
+
+
+def check_losses(config: StageConfig, specs: list[str | dict[str, Any]]) -> None:
+    """Raise ``ValueError`` for further losses that do not fit a stage.
+
+    Some have a key of their own there, two cannot have one name in the logs, and those between models of
+    other sizes are for the stage that has a ``layer_map``.
+    """
+    keys = type(config).model_fields
+    names = [spec if isinstance(spec, str) else spec["name"] for spec in specs]
+    for name in names:
+        if name in keys:
+            raise ValueError(f"losses: {name} has a key of its own here, {name}: WEIGHT")
+    for term in _further(specs):
+        if term.loss.needs_match and "layer_map" not in keys:
+            raise ValueError(f"losses: {term.name} is of the stage distill; here use features")
+    labels = [term.name for term in _further(specs)]
+    if len(set(labels)) < len(labels):
+        raise ValueError(
+            f"losses: {', '.join(labels)} are not told apart: give each class a label of its own"
+        )
+
+
+def _further(specs: list[str | dict[str, Any]]) -> list[Term]:
+    if not specs:
+        return []  # a recipe is read without torch
+    from .training.objectives import further
+
+    return further(specs)
+
+
 class DistillationConfig(StageConfig):
     """Who teaches, and what is learned."""
 
@@ -77,6 +127,7 @@ class DistillationConfig(StageConfig):
         1.0, ge=0, description="weight of the soft cross-entropy, exit by exit (Eq. 4)"
     )
     ground_truth: float = Field(0.0, ge=0, description="weight of the cross-entropy with the labels")
+    losses: FurtherLosses = Field(default_factory=list)
     temperature: float = Field(1.0, gt=0, description="divides the logits of both in the soft cross-entropy")
     gradient_equilibrium: bool = Field(True, description="balance the exits' gradients (Eq. 3) in training")
     dropout: StudentDropout = None
@@ -86,23 +137,25 @@ class DistillationConfig(StageConfig):
 
     @model_validator(mode="after")
     def _copies_teach(self) -> DistillationConfig:
-        require_answers(self.augmentation, self.features, self.predictions)
+        check_losses(self, self.losses)
+        require_answers(self.augmentation, self.features, self.predictions, *weights_of_teachers(self.losses))
         return self
 
     def require_losses(self) -> None:
         """Raise ``ValueError`` if no loss has a weight."""
-        if not (self.features or self.predictions or self.ground_truth):
+        if not (self.features or self.predictions or self.ground_truth or self.losses):
             raise ValueError("features, predictions and ground_truth are all 0: nothing is left to learn")
 
     def objective(self, teacher: Teacher, since: float = 0.0) -> Objective:
         """All that is weighted; predictions and labels count from a part of the training run on."""
-        from .training.objectives import Objective, features, predictions, truth
+        from .training.objectives import Objective, features, further, predictions, truth
 
         return Objective(
             [
                 features(self.features),
                 predictions(self.predictions, self.temperature, since=since),
                 truth(self.ground_truth, since=since),
+                *further(self.losses, since=since),
             ],
             teacher,
         )

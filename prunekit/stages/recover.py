@@ -40,7 +40,11 @@ class RecoverConfig(DistillationConfig):
             self.require_losses()
         if not self.epochs and not self.features_epochs:
             raise ValueError("features_epochs and epochs are both 0: leave the stage out of stages instead")
-        if self.epochs and self.trains == "exits" and not (self.predictions or self.ground_truth):
+        if (
+            self.epochs
+            and self.trains == "exits"
+            and not (self.predictions or self.ground_truth or self.losses)
+        ):
             raise ValueError("exits alone learn from predictions or ground_truth, and both are 0")
         return self
 
@@ -75,18 +79,19 @@ class Recover(DistillationStage):
         The model that the features alone have taught is one of those the best is chosen from.
         """
         from .training.fit import Fitter
-        from .training.objectives import Objective, features
+        from .training.objectives import Objective, features, further
         from .training.teaching import examples_for, teacher_of
 
         config = self.config
         fitter = Fitter(context, examples_for(context, config.teacher, config.augmentation))
         teacher = teacher_of(context, fitter, config)
+        by_layer = [term for term in further(config.losses) if term.loss.unit == "layer"]
 
         def distil_features() -> tuple[object, dict[str, object]]:
             model = context.load("model")
             result = fitter.fit(
                 model,
-                Objective([features()], teacher),
+                Objective([features(), *by_layer], teacher),
                 phase="features",
                 learning_rate=config.features_learning_rate,
                 epochs=config.features_epochs,

@@ -11,6 +11,7 @@ from torch import nn
 from transformers import BertConfig, BertModel, ElectraConfig, ElectraModel
 
 from prunekit.distill import LiveTeacher
+from prunekit.distill.losses.matched import Attention
 from prunekit.exits import MultiExitForSequenceClassification
 from prunekit.models import load_backbone
 from prunekit.pruner import Pruner
@@ -145,7 +146,7 @@ def test_a_live_teacher_answers_in_float32_and_its_attention_can_be_taught():
         inside = teacher(**batch, output_hidden_states=True).hidden_states
     assert torch.bfloat16 in {state.dtype for state in inside}
     matching = Matching(student, teacher, "last")
-    assert torch.isfinite(Objective([matching.attention()], live)(student, batch))
+    assert torch.isfinite(Objective([matching.term(Attention())], live)(student, batch))
 
 
 def test_every_model_of_a_run_computes_in_its_own_numbers(tmp_path, monkeypatch, hardware):

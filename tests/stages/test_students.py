@@ -12,6 +12,7 @@ from torch.nn.functional import mse_loss
 from prunekit.architectures import architecture_of, shape_of
 from prunekit.checkpoints import load, save
 from prunekit.distill import LiveTeacher
+from prunekit.distill.losses.matched import Attention, Cosine, Embeddings, Hidden
 from prunekit.errors import CheckpointError, RecipeError
 from prunekit.exits import MultiExitForSequenceClassification
 from prunekit.planning import plan
@@ -140,7 +141,12 @@ def test_every_loss_is_what_transformers_hidden_states_and_attention_say(family,
     student = narrow(model(family), StudentConfig(layers=2, hidden_size=16, neurons=9))
     torch.manual_seed(2)
     matching = Matching(student, teacher, layer_map)
-    terms = [matching.embeddings(0.5), matching.hidden(2), matching.attention(3), matching.cosine(4)]
+    terms = [
+        matching.term(Embeddings(), 0.5),
+        matching.term(Hidden(), 2),
+        matching.term(Attention(), 3),
+        matching.term(Cosine(), 4),
+    ]
     parts = Objective(terms, LiveTeacher(teacher)).parts(student, inputs)
 
     layers = {"uniform": [2, 3], "last": [2, 3]}.get(str(layer_map), layer_map)
@@ -170,7 +176,12 @@ def test_losses_with_itself_are_zero_and_need_no_projection():
     teacher = model()
     matching = Matching(model(), teacher)
     assert not list(matching.projections.parameters())
-    terms = [matching.embeddings(), matching.hidden(), matching.attention(), matching.cosine()]
+    terms = [
+        matching.term(Embeddings()),
+        matching.term(Hidden()),
+        matching.term(Attention()),
+        matching.term(Cosine()),
+    ]
     parts = Objective(terms, LiveTeacher(teacher)).parts(model(), batch())
     assert {name: part.sum().item() for name, part in parts.items()} == pytest.approx(
         {"embeddings": 0, "hidden": 0, "attention": 0, "cosine": 0}, abs=1e-6
@@ -180,7 +191,7 @@ def test_losses_with_itself_are_zero_and_need_no_projection():
 def test_attention_teaches_the_students_queries_and_keys_and_the_layers_below():
     student, teacher = narrow(model(), StudentConfig(layers=2)), model(seed=1)
     matching = Matching(student, teacher)
-    Objective([matching.attention()], LiveTeacher(teacher))(student, batch()).backward()
+    Objective([matching.term(Attention())], LiveTeacher(teacher))(student, batch()).backward()
     layers = student.backbone.encoder.layer
     assert layers[1].attention.self.query.weight.grad.abs().sum() > 0
     assert layers[1].attention.self.key.weight.grad.abs().sum() > 0
@@ -192,8 +203,8 @@ def test_attention_teaches_the_students_queries_and_keys_and_the_layers_below():
 def test_heads_that_differ_in_number_are_refused(tmp_path):
     student, teacher = narrow(model(), StudentConfig(heads=2)), model(seed=1)
     with pytest.raises(RecipeError, match="layer 1 has 2 heads and the teacher's layer 1 has 4"):
-        Matching(student, teacher).attention()
-    Matching(student, teacher).attention(0)
+        Matching(student, teacher).term(Attention())
+    Matching(student, teacher).term(Attention(), 0)
     recipe = tiny_recipe(
         tmp_path, student={"heads": 2}, distill={"attention": 1}, stages=["finetune", "student", "distill"]
     )
@@ -207,9 +218,9 @@ def test_only_the_projections_in_use_are_trained_along():
     student = narrow(model(), StudentConfig(hidden_size=16))
     matching, before = Matching(student, teacher), list(student.state_dict())
     cases = [
-        ([matching.cosine()], {"hidden"}), ([matching.embeddings()], {"embeddings"}),
-        ([matching.attention()], set()), ([matching.hidden(0)], set()),
-        ([matching.embeddings(), matching.hidden()], {"embeddings", "hidden"}),
+        ([matching.term(Cosine())], {"hidden"}), ([matching.term(Embeddings())], {"embeddings"}),
+        ([matching.term(Attention())], set()), ([matching.term(Hidden(), 0)], set()),
+        ([matching.term(Embeddings()), matching.term(Hidden())], {"embeddings", "hidden"}),
     ]  # fmt: skip
     for terms, names in cases:
         with matching.attached(*terms):

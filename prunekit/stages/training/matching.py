@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ...architectures import architecture_of, even_layers, shape_of
-from ...distill import TeacherOutput, attention_loss, cosine_loss, feature_loss
+from ...distill.losses import Loss
+from ...distill.losses.matched import Attention
 from ...errors import RecipeError
-from ...exits import MultiExitForSequenceClassification, MultiExitOutput
-from .objectives import Batch, Term
+from ...exits import MultiExitForSequenceClassification
+from .objectives import Term
 
 LayerMap = Literal["uniform", "last"] | list[int]
 # Where the projections hang on the student while it is trained.
@@ -98,29 +99,18 @@ class Matching:
             for name in ("embeddings", "hidden"):
                 self.projections[name] = nn.Linear(width, wide, bias=False).to(student.device)
 
-    def embeddings(self, weight: float = 1.0) -> Term:
-        """Mean squared error of the embedding output (TinyBERT, Eq. 9)."""
-        return self._term("embeddings", self._embeddings, weight)
-
-    def hidden(self, weight: float = 1.0) -> Term:
-        """Mean squared error of every layer's hidden states with those of the teacher's layer (Eq. 8)."""
-        return self._term("hidden", self._hidden, weight)
-
-    def attention(self, weight: float = 1.0) -> Term:
-        """Mean squared error of every layer's attention scores before the softmax (TinyBERT, Eq. 7).
+    def term(self, loss: Loss, weight: float = 1.0) -> Term:
+        """A loss between the two; TinyBERT's and DistilBERT's need it.
 
         Raises:
-            RecipeError: the numbers of heads differ.
+            RecipeError: attention is to be compared, and the numbers of heads differ.
         """
-        if weight:
+        if weight and isinstance(loss, Attention):
             own, theirs = ([layer.num_attention_heads for layer in shape.layers]
                            for shape in (self._shape, self._teacher_shape))  # fmt: skip
             check_heads(own, theirs, self.layers)
-        return self._term("attention", self._attention, weight)
-
-    def cosine(self, weight: float = 1.0) -> Term:
-        """Angle between the last layer's hidden states and those of the teacher's layer (DistilBERT)."""
-        return self._term("cosine", self._cosine, weight, unit="exit")
+        loss.match = self
+        return Term(loss, weight)
 
     @contextmanager
     def attached(self, *terms: Term) -> Iterator[None]:
@@ -129,9 +119,8 @@ class Matching:
         They hang on the student as a submodule, so that the optimizer has them and checkpoints hold them;
         then they are taken off, and no model that is saved has them.
         """
-        used = {term.name for term in terms if term.weight}
-        names = {"embeddings": {"embeddings"}, "hidden": {"hidden", "cosine"}}
-        wanted = {name: module for name, module in self.projections.items() if names[name] & used}
+        used = {name for term in terms if term.weight for name in term.loss.projections}
+        wanted = {name: module for name, module in self.projections.items() if name in used}
         if not wanted:
             yield
             return
@@ -141,41 +130,18 @@ class Matching:
         finally:
             delattr(self.student, ATTACHED)
 
-    # -- the losses
-
-    def _term(
-        self,
-        name: str,
-        loss: Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], Tensor],
-        weight: float,
-        unit: str = "layer",
-    ) -> Term:
-        def of_outputs(output: MultiExitOutput, taught: TeacherOutput | None, batch: Batch) -> Tensor:
-            assert taught is not None and taught.hidden_states is not None
-            assert output.hidden_states is not None
-            return loss(output.hidden_states, taught.hidden_states, batch["attention_mask"])
-
-        return Term(name, of_outputs, weight, unit=unit, teacher=True, states=True)
-
-    def _widened(self, name: str, hidden: Tensor) -> Tensor:
+    def widened(self, name: str, hidden: Tensor) -> Tensor:
+        """The student's hidden states in the teacher's width, by the projection of that name."""
         return self.projections[name](hidden) if name in self.projections else hidden
 
-    def _embeddings(self, states: Sequence[Tensor], taught: Sequence[Tensor], mask: Tensor) -> Tensor:
-        return feature_loss([self._widened("embeddings", states[0])], [taught[0]], mask)
-
-    def _hidden(self, states: Sequence[Tensor], taught: Sequence[Tensor], mask: Tensor) -> Tensor:
-        own = [self._widened("hidden", state) for state in states[1:]]
-        return feature_loss(own, [taught[number] for number in self.layers], mask, "none")
-
-    def _attention(self, states: Sequence[Tensor], taught: Sequence[Tensor], mask: Tensor) -> Tensor:
+    def attention_scores(
+        self, states: Sequence[Tensor], taught: Sequence[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Scores before the softmax of every layer of the student's, and of the teacher's layer for it."""
         # A layer's attention reads what the layer before it gave.
         own = _scores(self.student, range(1, len(states)), states)
         with torch.no_grad():
-            theirs = _scores(self.teacher, self.layers, taught)
-        return attention_loss(own, theirs, mask, "none")
-
-    def _cosine(self, states: Sequence[Tensor], taught: Sequence[Tensor], mask: Tensor) -> Tensor:
-        return cosine_loss(self._widened("hidden", states[-1]), taught[self.layers[-1]], mask)
+            return own, _scores(self.teacher, self.layers, taught)
 
 
 def _scores(model: Any, numbers: Sequence[int], states: Sequence[Tensor]) -> list[Tensor]:

@@ -1,21 +1,23 @@
-"""What is minimised: a weighted sum of terms, each a loss per exit or per layer."""
+"""What is minimised: a weighted sum of losses, each a value per exit or per layer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ...distill import Teacher, TeacherOutput, feature_loss, model_inputs, prediction_loss, truth_loss
+from ...distill import Teacher, TeacherOutput, model_inputs
+from ...distill.losses import Loss, registry
+from ...distill.losses.features import Features
+from ...distill.losses.ground_truth import ExitWeights, GroundTruth
+from ...distill.losses.predictions import Predictions
 from ...exits import MultiExitOutput
 from .attention import trained_attention
 
 Batch = Mapping[str, Any]
-ExitWeights = Literal["equal", "layer"]
-TermLoss = Callable[[MultiExitOutput, TeacherOutput | None, Batch], Tensor]
 
 
 @dataclass(frozen=True)
@@ -23,82 +25,69 @@ class Term:
     """One part of an objective.
 
     Args:
-        name: in logs and messages, e.g. ``"features"``.
-        loss: gives one loss per exit ``[E]`` or per hidden state ``[L + 1]``, or a scalar; they are summed.
+        loss: its values are summed.
         weight: of the sum.
-        unit: what the values are counted in, ``"exit"`` or ``"layer"``; ``first`` is the first one's number.
-        teacher, states: whether it reads the teacher's answers, hidden states.
         since: it counts from this part of a training run on, 0 to 1.
+        but_last: of a loss counted by exit, the last exit's value is left out.
     """
 
-    name: str
-    loss: TermLoss
+    loss: Loss
     weight: float = 1.0
-    unit: str = "exit"
-    first: int = 1
-    teacher: bool = False
-    states: bool = False
     since: float = 0.0
+    but_last: bool = False
+
+    @property
+    def name(self) -> str:
+        """In logs and messages, e.g. ``"features"``."""
+        return self.loss.label or type(self.loss).__name__
+
+    def values(self, output: MultiExitOutput, taught: TeacherOutput | None, batch: Batch) -> Tensor:
+        """Weighted: one per exit ``[E]`` or per hidden state ``[L + 1]``, or a scalar."""
+        values = self.weight * self.loss(output, taught, batch)
+        return values[:-1] if self.but_last else values
 
 
 def truth(weight: float = 1.0, since: float = 0.0, exit_weights: ExitWeights = "equal") -> Term:
-    """Cross-entropy of every exit with the labels.
-
-    Args:
-        weight: of the term.
-        since: see :class:`Term`.
-        exit_weights: ``"equal"``: the sum over the exits; ``"layer"``: ``sum i * L_i / sum i``, i the exit's
-            place from 1 (Zhou et al., "BERT Loses Patience", NeurIPS 2020).
-    """
-
-    def loss(output: MultiExitOutput, _: TeacherOutput | None, batch: Batch) -> Tensor:
-        losses = truth_loss(_logits(output), batch["labels"], "none")
-        if exit_weights == "equal":
-            return losses
-        places = torch.arange(1, len(losses) + 1, device=losses.device, dtype=losses.dtype)
-        return losses * places / places.sum()
-
-    return Term("ground truth", loss, weight, since=since)
+    """Cross-entropy of every exit with the labels."""
+    return Term(GroundTruth(exit_weights), weight, since)
 
 
 def predictions(
     weight: float = 1.0, temperature: float = 1.0, *, final: bool = False, since: float = 0.0
 ) -> Term:
-    """Soft cross-entropy of every exit with the teacher's same exit (Eq. 4), or with its final prediction.
-
-    A teacher with one exit, such as the dense original, has its final prediction alone.
-    """
-
-    def loss(output: MultiExitOutput, taught: TeacherOutput | None, _: Batch) -> Tensor:
-        assert taught is not None
-        target = taught.logits if final or len(taught.exit_logits) == 1 else taught.exit_logits
-        return prediction_loss(_logits(output), target, temperature, "none")
-
-    return Term("predictions", loss, weight, teacher=True, since=since)
+    """Soft cross-entropy of every exit with the teacher's same exit, or with its final prediction."""
+    return Term(Predictions(temperature, final), weight, since)
 
 
 def features(weight: float = 1.0, since: float = 0.0) -> Term:
-    """Mean squared error of the embedding output and every layer's hidden states (Eq. 5)."""
-
-    def loss(output: MultiExitOutput, taught: TeacherOutput | None, batch: Batch) -> Tensor:
-        assert taught is not None and taught.hidden_states is not None and output.hidden_states is not None
-        return feature_loss(output.hidden_states, taught.hidden_states, batch["attention_mask"], "none")
-
-    return Term("features", loss, weight, unit="layer", first=0, teacher=True, states=True, since=since)
+    """Mean squared error of the embedding output and every layer's hidden states."""
+    return Term(Features(), weight, since)
 
 
 def but_last(term: Term) -> Term:
     """A term that is counted by exit, without the last exit's part."""
-
-    def loss(output: MultiExitOutput, taught: TeacherOutput | None, batch: Batch) -> Tensor:
-        return term.loss(output, taught, batch)[:-1]
-
-    return replace(term, loss=loss)
+    return replace(term, but_last=True)
 
 
-def _logits(output: MultiExitOutput) -> Tensor:
-    assert output.exit_logits is not None
-    return output.exit_logits
+def further(specs: Sequence[str | Mapping[str, Any]], since: float = 0.0) -> list[Term]:
+    """The losses that a recipe names beside the built-in weights; see :func:`loss_of`.
+
+    Args:
+        specs: names, or mappings of name, weight and arguments.
+        since: of those that are counted by exit.
+    """
+    terms = [Term(*loss_of(spec)) for spec in specs]
+    return [replace(t, since=since) if t.loss.unit == "exit" else t for t in terms]
+
+
+def loss_of(spec: str | Mapping[str, Any]) -> tuple[Loss, float]:
+    """A loss and its weight, 1 where the specification does not say."""
+    if isinstance(spec, str):
+        return registry.build(spec), 1.0
+    weight = spec.get("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
+        raise ValueError(f"the weight of a loss is a number from 0 on, not {weight!r}")
+    return registry.build({k: v for k, v in spec.items() if k != "weight"}), float(weight)
 
 
 class Objective:
@@ -114,7 +103,10 @@ class Objective:
         self.teacher = teacher
         if not self.terms:
             raise ValueError("an objective needs a term whose weight is not 0")
-        if teacher is None and any(term.teacher for term in self.terms):
+        names = [term.name for term in self.terms]
+        if len(set(names)) < len(names):
+            raise ValueError(f"terms of an objective need names of their own, and these are {names}")
+        if teacher is None and any(term.loss.needs_teacher for term in self.terms):
             raise ValueError("an objective with distillation needs a teacher")
 
     def parts(self, model: nn.Module, batch: Batch, progress: float = 1.0) -> dict[str, Tensor]:
@@ -126,14 +118,14 @@ class Objective:
             progress: how much of the training run is done, 0 to 1; it decides which terms count.
         """
         active = [term for term in self.terms if term.since <= progress]
-        states = any(term.states for term in active)
+        states = any(term.loss.needs_hidden_states for term in active)
         taught = None
-        if self.teacher is not None and any(term.teacher for term in active):
+        if self.teacher is not None and any(term.loss.needs_teacher for term in active):
             taught = self.teacher(batch, hidden_states=states)
         inputs = model_inputs(batch)
         with trained_attention(model):
             output = model(**inputs, all_exits=True, output_hidden_states=states)
-        return {term.name: term.weight * term.loss(output, taught, batch) for term in active}
+        return {term.name: term.values(output, taught, batch) for term in active}
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """The whole loss, a scalar."""
@@ -146,8 +138,9 @@ class Objective:
         whole loss.
         """
         parts = self.parts(model, batch)
-        by_exit = [parts[term.name] for term in self.terms if term.unit == "exit" and term.name in parts]
-        others = [parts[term.name].sum() for term in self.terms if term.unit != "exit" and term.name in parts]
+        units = {term.name: term.loss.unit for term in self.terms}
+        by_exit = [part for name, part in parts.items() if units[name] == "exit"]
+        others = [part.sum() for name, part in parts.items() if units[name] != "exit"]
         if not by_exit:
             raise ValueError("none of the objective's terms gives one loss for every exit")
         total = torch.stack(by_exit).sum(dim=0)
@@ -161,6 +154,6 @@ class Objective:
                 continue
             for place, value in enumerate(part.detach().reshape(-1).tolist()):
                 if not torch.isfinite(torch.tensor(value)):
-                    where = f" of {term.unit} {place + term.first}" if part.dim() else ""
+                    where = f" of {term.loss.unit} {place + term.loss.first}" if part.dim() else ""
                     return f"the loss for {term.name}{where} is {value}"
         return None

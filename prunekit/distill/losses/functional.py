@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, cross_entropy
 
-from ..data import NO_LABEL
+from ...data import NO_LABEL
 
 Reduction = Literal["sum", "mean", "none"]
 

@@ -1,0 +1,115 @@
+"""Losses of somebody's own beside the built-in ones, in a recipe."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import apply, tiny_recipe
+
+from prunekit.distill import LiveTeacher, Loss
+from prunekit.errors import RecipeError
+from prunekit.stages.training.objectives import Objective, further, truth
+from prunekit.testing import small_batches, small_model
+
+
+class Agree(Loss):
+    """Distance of each exit's probabilities to the last exit's."""
+
+    needs_teacher = False
+
+    def __init__(self, power=2.0):
+        self.power = power
+
+    def __call__(self, output, taught, batch):
+        said = output.exit_logits.float().softmax(-1)
+        return (said - said[-1:]).abs().pow(self.power).sum(-1).mean(-1)
+
+
+class Norms(Loss):
+    """Squared difference of the layers' mean token norms."""
+
+    label = "norms"
+    unit = "layer"
+    first = 0
+    needs_hidden_states = True
+
+    def __call__(self, output, taught, batch):
+        weights = batch["attention_mask"].float() / batch["attention_mask"].sum()
+
+        def norms(states):
+            return torch.stack([(state.float().norm(dim=-1) * weights).sum() for state in states])
+
+        return (norms(output.hidden_states) - norms(taught.hidden_states)).square()
+
+
+MINE = [{"name": f"{__name__}:Agree", "power": 1, "weight": 0.5}, f"{__name__}:Norms"]
+
+
+def test_they_are_weighed_and_added():
+    student, teacher, batch = small_model(1), small_model(2), small_batches(1)[0]
+    parts = Objective([truth(2.0), *further(MINE, since=0.5)], LiveTeacher(teacher)).parts(student, batch)
+    assert list(parts) == ["ground truth", "Agree", "norms"]
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        own, theirs = (m(**inputs, all_exits=True, output_hidden_states=True) for m in (student, teacher))
+    said = own.exit_logits.softmax(-1)
+    for exit_, value in enumerate(parts["Agree"].tolist()):
+        gaps = [sum(abs(p - q) for p, q in zip(row, last, strict=True))
+                for row, last in zip(said[exit_].tolist(), said[-1].tolist(), strict=True)]  # fmt: skip
+        assert value == pytest.approx(0.5 * sum(gaps) / len(gaps), abs=1e-6)
+    mask = inputs["attention_mask"].bool()
+    gaps = [(s[mask].norm(dim=-1).mean() - t[mask].norm(dim=-1).mean()).item() ** 2
+            for s, t in zip(own.hidden_states, theirs.hidden_states, strict=True)]  # fmt: skip
+    assert parts["norms"].tolist() == pytest.approx(gaps, rel=1e-3)
+    # What is counted by exit waits for its part of the run, what is counted by layer does not.
+    early = Objective([truth(), *further(MINE, since=0.5)], LiveTeacher(teacher)).parts(student, batch, 0.2)
+    assert list(early) == ["ground truth", "norms"]
+
+
+def said_in(run, stage):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["stage"] == stage and line["kind"] == "train"]
+
+
+def test_they_teach_in_a_recipe(tmp_path):
+    stages = ["finetune", "assistant", "recover", "evaluate"]
+    losses = {"without": [], "nothing": [{"name": MINE[1], "weight": 0}], "with": MINE}
+    runs = {n: apply(tmp_path / n, stages=stages, recover={"losses": own}) for n, own in losses.items()}
+    by_phase = {line["phase"]: set(line["loss"]) for line in said_in(runs["with"], "recover")}
+    assert by_phase["features"] == {"features", "norms"}
+    assert by_phase["predictions"] == {"features", "predictions", "Agree", "norms"}
+    without, nothing, taught = (load_file(run / "model" / "model.safetensors") for run in runs.values())
+    assert all(torch.equal(without[name], nothing[name]) for name in without)
+    assert any(not torch.equal(without[name], taught[name]) for name in without)
+
+
+@pytest.mark.parametrize("stage", ["assistant", "slenderize"])
+def test_other_stages_take_them_too(tmp_path, stage):
+    stages = ["finetune", "assistant", *([stage] if stage != "assistant" else []), "evaluate"]
+    run = apply(tmp_path, stages=stages, **{stage: {"losses": [MINE[0]]}})
+    assert any("Agree" in line["loss"] for line in said_in(run, stage))
+
+
+@pytest.mark.parametrize(
+    ("losses", "words"),
+    [
+        (["agre"], "unknown loss 'agre'"),
+        ([{"name": MINE[1], "wight": 1}], "has no argument 'wight'"),
+        ([{"name": MINE[1], "weight": -1}], "the weight of a loss is a number from 0 on, not -1"),
+        ([{"weight": 1}], "a loss is a name, a mapping with 'name'"),
+        (["features"], "features has a key of its own here"),
+        (["hidden"], "hidden is of the stage distill"),
+        ([MINE[1], MINE[1]], "not told apart"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path, losses, words):
+    with pytest.raises(RecipeError, match=words):
+        tiny_recipe(tmp_path, recover={"losses": losses}).config("recover")
+
+
+def test_alone_they_are_enough(tmp_path):
+    nothing = {"features": 0, "predictions": 0, "features_epochs": 0}
+    assert tiny_recipe(tmp_path, recover={**nothing, "losses": [MINE[0]]}).config("recover").losses
+    with pytest.raises(RecipeError, match="nothing is left to learn"):
+        tiny_recipe(tmp_path, recover=nothing).config("recover")
