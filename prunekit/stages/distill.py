@@ -17,6 +17,7 @@ from .distillation import (
     FurtherLosses,
     StudentDropout,
     check_losses,
+    further_terms,
     require_answers,
     weights_of_teachers,
 )
@@ -66,7 +67,8 @@ class DistillConfig(StageConfig):
     def _something_to_learn(self) -> DistillConfig:
         check_losses(self, self.losses)
         weights = {name: getattr(self, name) for name in _LOSSES}
-        if not any(weights.values()) and not self.losses:
+        further = further_terms(self.losses)
+        if not any(weights.values()) and not any(term.weight for term in further):
             raise ValueError(f"{', '.join(_LOSSES)} are all 0: nothing is left to learn")
         weights.pop("ground_truth")
         require_answers(self.augmentation, *weights.values(), *weights_of_teachers(self.losses))
@@ -116,7 +118,7 @@ class Distill(DistillationStage):
         from ..distill.losses import matched
         from .training.fit import Fitter
         from .training.matching import Matching
-        from .training.objectives import Objective, further, predictions, truth
+        from .training.objectives import Objective, predictions, truth
         from .training.teaching import examples_for, teacher_of
 
         config = self.config
@@ -132,7 +134,7 @@ class Distill(DistillationStage):
             matching.term(matched.Cosine(), config.cosine),
             predictions(config.predictions, config.temperature, final=len(model.exits) == 1),
             truth(config.ground_truth),
-            *(matching.term(term.loss, term.weight) for term in further(config.losses)),
+            *(matching.term(term.loss, term.weight) for term in further_terms(config.losses)),
         ]
         with matching.attached(*terms):
             result = fitter.fit(

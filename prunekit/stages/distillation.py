@@ -42,7 +42,7 @@ AugmentationChoice = Annotated[
 
 def _buildable(specs: list[str | dict[str, Any]]) -> list[str | dict[str, Any]]:
     """A wrong name, argument or weight is refused before any compute."""
-    _further(specs)
+    further_terms(specs)
     return specs
 
 
@@ -83,7 +83,7 @@ def require_answers(augmentation: AugmentationConfig | None, *weights: float) ->
 
 def weights_of_teachers(specs: list[str | dict[str, Any]]) -> list[float]:
     """Weights of the further losses that read a teacher."""
-    return [term.weight for term in _further(specs) if term.loss.needs_teacher]
+    return [term.weight for term in further_terms(specs) if term.loss.needs_teacher]
 
 
 def check_losses(config: StageConfig, specs: list[str | dict[str, Any]]) -> None:
@@ -97,17 +97,18 @@ def check_losses(config: StageConfig, specs: list[str | dict[str, Any]]) -> None
     for name in names:
         if name in keys:
             raise ValueError(f"losses: {name} has a key of its own here, {name}: WEIGHT")
-    for term in _further(specs):
+    for term in further_terms(specs):
         if term.loss.needs_match and "layer_map" not in keys:
             raise ValueError(f"losses: {term.name} is of the stage distill; here use features")
-    labels = [term.name for term in _further(specs)]
+    labels = [term.name for term in further_terms(specs)]
     if len(set(labels)) < len(labels):
         raise ValueError(
             f"losses: {', '.join(labels)} are not told apart: give each class a label of its own"
         )
 
 
-def _further(specs: list[str | dict[str, Any]]) -> list[Term]:
+def further_terms(specs: list[str | dict[str, Any]]) -> list[Term]:
+    """Of a recipe's specifications."""
     if not specs:
         return []  # a recipe is read without torch
     from .training.objectives import further
@@ -143,8 +144,18 @@ class DistillationConfig(StageConfig):
 
     def require_losses(self) -> None:
         """Raise ``ValueError`` if no loss has a weight."""
-        if not (self.features or self.predictions or self.ground_truth or self.losses):
+        if not self.has_losses:
             raise ValueError("features, predictions and ground_truth are all 0: nothing is left to learn")
+
+    @property
+    def has_losses(self) -> bool:
+        """Whether something has a weight."""
+        own = (self.features, self.predictions, self.ground_truth)
+        return any(own) or any(term.weight for term in self.further())
+
+    def further(self) -> list[Term]:
+        """The losses beside the built-in ones, in order."""
+        return further_terms(self.losses)
 
     def objective(self, teacher: Teacher, since: float = 0.0) -> Objective:
         """All that is weighted; predictions and labels count from a part of the training run on."""

@@ -40,18 +40,21 @@ class RecoverConfig(DistillationConfig):
             self.require_losses()
         if not self.epochs and not self.features_epochs:
             raise ValueError("features_epochs and epochs are both 0: leave the stage out of stages instead")
-        if (
-            self.epochs
-            and self.trains == "exits"
-            and not (self.predictions or self.ground_truth or self.losses)
-        ):
-            raise ValueError("exits alone learn from predictions or ground_truth, and both are 0")
+        if self.epochs and self.trains == "exits":
+            if not self.exits_alone().has_losses:
+                raise ValueError("exits alone learn from predictions or ground_truth, and both are 0")
         return self
 
+    def exits_alone(self) -> RecoverConfig:
+        """Without the losses by layer: these are out of the exits' reach."""
+        kept = [
+            spec for spec, term in zip(self.losses, self.further(), strict=True) if term.loss.unit == "exit"
+        ]
+        return self.model_copy(update={"features": 0.0, "losses": kept})
+
     def last_objective(self, teacher: Teacher) -> Objective:
-        """Of the epochs behind those on hidden states alone, which are out of the exits' reach."""
-        config = self if self.trains == "model" else self.model_copy(update={"features": 0.0})
-        return config.objective(teacher)
+        """Of the epochs behind those on hidden states alone."""
+        return (self if self.trains == "model" else self.exits_alone()).objective(teacher)
 
 
 @register("recover")
@@ -79,13 +82,13 @@ class Recover(DistillationStage):
         The model that the features alone have taught is one of those the best is chosen from.
         """
         from .training.fit import Fitter
-        from .training.objectives import Objective, features, further
+        from .training.objectives import Objective, features
         from .training.teaching import examples_for, teacher_of
 
         config = self.config
         fitter = Fitter(context, examples_for(context, config.teacher, config.augmentation))
         teacher = teacher_of(context, fitter, config)
-        by_layer = [term for term in further(config.losses) if term.loss.unit == "layer"]
+        by_layer = [term for term in config.further() if term.loss.unit == "layer"]
 
         def distil_features() -> tuple[object, dict[str, object]]:
             model = context.load("model")

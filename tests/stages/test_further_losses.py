@@ -113,3 +113,18 @@ def test_alone_they_are_enough(tmp_path):
     assert tiny_recipe(tmp_path, recover={**nothing, "losses": [MINE[0]]}).config("recover").losses
     with pytest.raises(RecipeError, match="nothing is left to learn"):
         tiny_recipe(tmp_path, recover=nothing).config("recover")
+
+
+def test_exits_alone_learn_from_what_is_counted_by_exit(tmp_path):
+    config = tiny_recipe(tmp_path, recover={"losses": MINE, "trains": "exits"}).config("recover")
+    terms = config.last_objective(LiveTeacher(small_model())).terms
+    assert [term.name for term in terms] == ["predictions", "Agree"]
+    nothing = {"predictions": 0, "trains": "exits"}
+    assert tiny_recipe(tmp_path, recover={**nothing, "losses": [MINE[0]]}).config("recover").epochs
+    with pytest.raises(RecipeError, match="exits alone learn from"):
+        tiny_recipe(tmp_path, recover={**nothing, "losses": [MINE[1]]}).config("recover")
+    with pytest.raises(RecipeError, match="nothing is left to learn"):
+        nothing = {"features": 0, "predictions": 0, "features_epochs": 0}
+        tiny_recipe(tmp_path, recover={**nothing, "losses": [{"name": MINE[1], "weight": 0}]}).config(
+            "recover"
+        )
