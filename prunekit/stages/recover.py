@@ -40,16 +40,14 @@ class RecoverConfig(DistillationConfig):
             self.require_losses()
         if not self.epochs and not self.features_epochs:
             raise ValueError("features_epochs and epochs are both 0: leave the stage out of stages instead")
-        if self.epochs and self.trains == "exits":
-            if not self.exits_alone().has_losses:
-                raise ValueError("exits alone learn from predictions or ground_truth, and both are 0")
+        if self.epochs and self.trains == "exits" and not self.exits_alone().has_losses:
+            raise ValueError("exits alone learn from predictions or ground_truth, and both are 0")
         return self
 
     def exits_alone(self) -> RecoverConfig:
         """Without the losses by layer: these are out of the exits' reach."""
-        kept = [
-            spec for spec, term in zip(self.losses, self.further(), strict=True) if term.loss.unit == "exit"
-        ]
+        terms = zip(self.losses, self.further(), strict=True)
+        kept = [spec for spec, term in terms if term.loss.unit == "exit"]
         return self.model_copy(update={"features": 0.0, "losses": kept})
 
     def last_objective(self, teacher: Teacher) -> Objective:
