@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from .budgets import Budget
-from .distill import LiveTeacher, Loss, TeacherOutput
-from .exits import ExitPolicy, MultiExitForSequenceClassification
+from .data import NO_LABEL
+from .distill import LiveTeacher, Loss
+from .exits import ExitHead, ExitPolicy, MultiExitForSequenceClassification
 from .granularities import Granularity
 from .granularities import registry as granularities
 from .groups import Group
@@ -161,32 +162,55 @@ def check_budget(budget: Budget) -> None:
 
 
 def check_loss(loss: Loss) -> None:
-    """Finite values that sum to one number, of the student's outputs as they are, padding without a say."""
-    student, teacher, batch = small_model(1), small_model(2), small_batches(1)[0]
-    told = LiveTeacher(teacher)(batch, hidden_states=True) if loss.needs_teacher else None
-    length = batch["input_ids"].shape[1]
+    """Finite values that sum to one number; padding has no say in it, and examples may lack a label.
 
-    def of(batch: Batch, told: TeacherOutput | None) -> Tensor:
+    A loss with ``needs_match`` is not checked: it wants a student and a teacher of its own.
+    """
+    if loss.needs_match:
+        raise ValueError(f"{type(loss).__name__} compares models of other sizes: call it with such a pair")
+    student, teacher, batch = small_model(1), small_model(2), small_batches(1)[0]
+
+    def of(batch: Batch) -> Tensor:
         inputs = {name: value for name, value in batch.items() if name != "labels"}
         output = student(**inputs, all_exits=True, output_hidden_states=True)
-        return loss(output, told, batch)
+        return loss(output, LiveTeacher(teacher)(batch, True) if loss.needs_teacher else None, batch)
 
-    values = of(batch, told)
+    values = of(batch)
     assert values.dim() <= 1, f"one value per {loss.unit}, or a scalar, not {tuple(values.shape)}"
     if values.dim() and loss.unit == "exit":
         assert len(values) == len(student.exits), f"{len(student.exits)} exits, and {len(values)} values"
     assert bool(values.isfinite().all()), f"finite, not {values.tolist()}"
     values.sum().backward()
     assert any(p.grad is not None and bool(p.grad.any()) for p in student.parameters()), "nothing is learned"
-    padded = {
-        name: _padded(value, length + 3) if value.dim() == 2 else value for name, value in batch.items()
-    }
-    told = LiveTeacher(teacher)(padded, hidden_states=True) if loss.needs_teacher else None
-    assert torch.allclose(of(padded, told), values, rtol=1e-4, atol=1e-6), "padding changes it"
+    padded = {name: _padded(value) if value.dim() == 2 else value for name, value in batch.items()}
+    assert torch.allclose(of(padded), values, rtol=1e-4, atol=1e-6), "padding changes it"
+    unlabelled = of(batch | {"labels": torch.full_like(batch["labels"], NO_LABEL)})
+    assert bool(unlabelled.isfinite().all()), f"labels are {NO_LABEL}, which is none: {unlabelled.tolist()}"
 
 
-def _padded(value: Tensor, length: int) -> Tensor:
-    return torch.nn.functional.pad(value, (0, length - value.shape[1]))
+def check_exit_head(head: type[ExitHead]) -> None:
+    """An example has the same logits alone as in a batch, whatever its padding; hidden dimensions can go."""
+    torch.manual_seed(0)
+    hidden, mask = torch.randn(4, 7, 12), torch.ones(4, 7, dtype=torch.int64)
+    for row in range(4):
+        mask[row, 3 + row :] = 0
+    for reads in ("first", "mean", "learned"):
+        whole = head(12, 3, reads=reads).eval()
+        logits, read = whole(hidden, mask)
+        assert logits.shape == (4, 3) and read.shape == (4, 12), "logits [B, C], and what was read [B, H]"
+        assert bool(logits.isfinite().all()), "logits must be finite"
+        for row in range(4):
+            alone = whole(hidden[row : row + 1, : 3 + row], mask[row : row + 1, : 3 + row])[0][0]
+            assert torch.allclose(alone, logits[row], atol=1e-5), f"reads={reads}: other logits alone"
+        fewer = head(5, 3, reads=reads)
+        fewer.load_state_dict(whole.narrowed_state(torch.tensor([0, 2, 3, 7, 11])))
+        same = head(12, 3, reads=reads).eval()
+        same.load_state_dict(whole.state_dict())
+        assert torch.equal(same(hidden, mask)[0], logits), "its state must be all there is to it"
+
+
+def _padded(value: Tensor) -> Tensor:
+    return torch.nn.functional.pad(value, (0, 3))
 
 
 def check_exit_policy(policy: ExitPolicy) -> None:

@@ -6,13 +6,16 @@ import pytest
 import torch
 from families import ENCODERS, FAMILIES, batch, task_model
 from pruning_toys import images, small_cnn
+from torch.nn.functional import cross_entropy
 
 from prunekit import testing
 from prunekit.budgets import Budget
 from prunekit.budgets import registry as budgets
 from prunekit.distill import Loss
 from prunekit.distill.losses import registry as losses
-from prunekit.exits import ExitPolicy
+from prunekit.errors import RecipeError
+from prunekit.exits import ExitHead, ExitPolicy
+from prunekit.exits.heads import registry as heads
 from prunekit.exits.policies import registry as policies
 from prunekit.granularities import registry as granularities
 from prunekit.schedulers import Scheduler
@@ -48,12 +51,43 @@ def test_exit_policies(name):
     testing.check_exit_policy(policies.build(name))
 
 
+@pytest.mark.parametrize("name", heads.names())
+def test_exit_heads(name):
+    testing.check_exit_head(heads.get(name))
+
+
+class Gated(ExitHead):
+    """Says nothing of what becomes of its gate in a narrower model."""
+
+    def add_layers(self, hidden_size):
+        self.gate = torch.nn.Linear(hidden_size, hidden_size)
+
+    def transform(self, read):
+        return read * self.gate(read)
+
+
+class OfTheBatch(ExitHead):
+    """Looks at the other examples."""
+
+    def transform(self, read):
+        return read - read.mean(dim=0)
+
+
+def test_exit_heads_that_break_a_rule():
+    with pytest.raises(RecipeError, match=r"gate\.weight has 12 in \(12, 12\), and hidden_dims"):
+        testing.check_exit_head(Gated)
+    with pytest.raises(AssertionError, match="other logits alone"):
+        testing.check_exit_head(OfTheBatch)
+
+
 @pytest.mark.parametrize("name", losses.names())
 def test_losses(name):
     loss = losses.build(name)
-    if loss.needs_match:
-        pytest.skip("between models of other sizes: tests/stages/test_students.py")
-    testing.check_loss(loss)
+    if loss.needs_match:  # tests/stages/test_students.py
+        with pytest.raises(ValueError, match="models of other sizes"):
+            testing.check_loss(loss)
+    else:
+        testing.check_loss(loss)
 
 
 class OfPadding(Loss):
@@ -84,9 +118,23 @@ class OfNothing(Loss):
         return (output.exit_logits * 0).sum()
 
 
+class OfLabels(Loss):
+    """Every example has a label, it thinks."""
+
+    needs_teacher = False
+
+    def __call__(self, output, taught, batch):
+        return torch.stack([cross_entropy(logits, batch["labels"]) for logits in output.exit_logits])
+
+
 @pytest.mark.parametrize(
     ("loss", "words"),
-    [(OfPadding, "padding changes it"), (TooMany, "one value per exit"), (OfNothing, "nothing is learned")],
+    [
+        (OfPadding, "padding changes it"),
+        (TooMany, "one value per exit"),
+        (OfNothing, "nothing is learned"),
+        (OfLabels, "which is none"),
+    ],
 )
 def test_losses_that_break_a_rule(loss, words):
     with pytest.raises(AssertionError, match=words):

@@ -36,7 +36,7 @@ class MultiExitConfig(PretrainedConfig):
         exit_head: name of an exit head (``prunekit.exits.heads``).
         exit_reads, exit_dropout: see :class:`~prunekit.exits.heads.ExitHead`.
         exit_certainty: whether the exits say how sure they are that they are right, see
-            :class:`~prunekit.exits.heads.ExitCertainty`.
+            :class:`~prunekit.exits.certainty.ExitCertainty`.
         exit_policy: name and arguments of the policy used at inference; ``None``: all layers, always.
         exit_guarantee: what was shown of that policy, see :class:`~prunekit.calibration.Guarantee`.
     """

@@ -209,21 +209,28 @@ class Run:
             self._move_aside()
             self.resumed = False
         described = self.resumed and (self.folder / INFO).is_file()
-        if not described:
-            write_json(self.folder / INFO, self._description())
         # A run is compared with what was asked for last.
         asked = not self.resumed or compared_with(self.folder) != self.recipe.resolved()["compare"]
         if asked and described:
             self._add_command()
+        # What makes the folder a run comes first.
         if asked:
             write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
+        if not described:
+            write_json(self.folder / INFO, self._description())
 
     def _add_command(self) -> None:
-        """What the run's own command does not give: this one compares it with more."""
+        """What the run's own command does not give: this one compares it with more.
+
+        One that is there already takes back those behind it.
+        """
         info = info_of(self.folder)
-        later = info.get("later_commands", [])
-        if self._command not in (info.get("command"), *later):
-            write_json(self.folder / INFO, info | {"later_commands": [*later, self._command]})
+        given = [info.get("command"), *info.get("later_commands", [])]
+        if self._command in given:
+            del given[given.index(self._command) + 1 :]
+        else:
+            given.append(self._command)
+        write_json(self.folder / INFO, info | {"later_commands": given[1:]})
 
     def _move_aside(self) -> None:
         target = self._free_name()

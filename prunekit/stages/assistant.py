@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 from pydantic import Field, model_validator
 
+from ..errors import RecipeError
 from . import register
 from .base import Stage, StageConfig, StageContext
 from .config import ExitsLearningRate
-from .distillation import (
-    AugmentationChoice,
-    FurtherLosses,
-    check_losses,
-    require_answers,
-    weights_of_teachers,
-)
+from .distillation import AugmentationChoice, require_answers
+from .further_losses import FurtherLosses, check_losses, further_terms
 
 if TYPE_CHECKING:
     from ..exits import MultiExitForSequenceClassification
@@ -49,7 +45,8 @@ class AssistantConfig(StageConfig):
     @model_validator(mode="after")
     def _copies_teach(self) -> AssistantConfig:
         check_losses(self, self.losses)
-        require_answers(self.augmentation, self.predictions, *weights_of_teachers(self.losses))
+        further = [term.weight for term in further_terms(self.losses) if term.loss.needs_teacher]
+        require_answers(self.augmentation, self.predictions, *further)
         return self
 
 
@@ -69,6 +66,7 @@ class Assistant(Stage):
         config = self.config
         plan.start_anew()  # from the original, whatever stages stand between
         plan.put_exits(plan.recipe.exits)
+        self._check_depth(plan)
         plan.check_copies(config.augmentation)
         works = [
             Work("features", config.features_first_epochs, config.features_learning_rate),
@@ -76,13 +74,29 @@ class Assistant(Stage):
         ]
         return [work for work in works if work.epochs]
 
+    def _check_depth(self, plan: Plan) -> None:
+        """Hidden states are compared layer by layer, with those of the original."""
+        from ..architectures import shape_of
+
+        by_layer = [t.name for t in further_terms(self.config.losses) if t.loss.unit == "layer"]
+        if self.config.features_first_epochs:
+            by_layer.append("features_first_epochs")
+        depth, whole = len(shape_of(plan.model).layers), len(plan.original.layers)
+        if by_layer and depth < whole:
+            raise RecipeError(
+                f"assistant: {', '.join(by_layer)}: the exits end at layer {depth}, and the original has "
+                f"{whole}, so their layers cannot be compared",
+                "put an exit on the last layer, or leave these out",
+            )
+
     def run(self, context: StageContext) -> None:
         """Put exits on a copy of the original and train all of it; keep the best by the exits' mean."""
         from .training.fit import Fitter
-        from .training.objectives import Objective, features, further, predictions, truth
+        from .training.objectives import Objective, features, predictions, truth
         from .training.teaching import examples_for, live_teacher
 
         config = self.config
+        further = further_terms(config.losses)
         fitter = Fitter(context, examples_for(context, "original", config.augmentation))
         teacher = live_teacher(context.load("original"), fitter)
         torch.manual_seed(context.seed("exits"))
@@ -91,7 +105,7 @@ class Assistant(Stage):
         if config.features_first_epochs:
             steps += fitter.fit(
                 model,
-                Objective([features()], teacher),
+                Objective([features(), *(t for t in further if t.loss.unit == "layer")], teacher),
                 phase="features",
                 learning_rate=config.features_learning_rate,
                 epochs=config.features_first_epochs,
@@ -103,7 +117,7 @@ class Assistant(Stage):
                 [
                     truth(config.ground_truth),
                     predictions(config.predictions, config.temperature, final=True),
-                    *further(config.losses),
+                    *further,
                 ],
                 teacher,
             ),

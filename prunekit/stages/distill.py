@@ -14,13 +14,10 @@ from .distillation import (
     CacheChoice,
     CachePrecision,
     DistillationStage,
-    FurtherLosses,
     StudentDropout,
-    check_losses,
-    further_terms,
     require_answers,
-    weights_of_teachers,
 )
+from .further_losses import FurtherLosses, check_losses, further_terms
 
 if TYPE_CHECKING:
     from ..planning import Plan, Work
@@ -71,13 +68,15 @@ class DistillConfig(StageConfig):
         if not any(weights.values()) and not any(term.weight for term in further):
             raise ValueError(f"{', '.join(_LOSSES)} are all 0: nothing is left to learn")
         weights.pop("ground_truth")
-        require_answers(self.augmentation, *weights.values(), *weights_of_teachers(self.losses))
+        taught = [term.weight for term in further if term.loss.needs_teacher]
+        require_answers(self.augmentation, *weights.values(), *taught)
         return self
 
     @property
     def judges(self) -> bool:
         """Whether the exits learn, so that validation scores can choose the best weights."""
-        return bool(self.predictions or self.ground_truth)
+        further = (t.weight for t in further_terms(self.losses) if t.loss.unit == "exit")
+        return bool(self.predictions or self.ground_truth or any(further))
 
 
 @register("distill")

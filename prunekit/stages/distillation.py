@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from ..data import AugmentationConfig
 from .base import Stage, StageConfig
+from .further_losses import FurtherLosses, check_losses, further_terms
 
 if TYPE_CHECKING:
     from ..distill import Teacher
@@ -40,22 +41,6 @@ AugmentationChoice = Annotated[
 ]
 
 
-def _buildable(specs: list[str | dict[str, Any]]) -> list[str | dict[str, Any]]:
-    """A wrong name, argument or weight is refused before any compute."""
-    further_terms(specs)
-    return specs
-
-
-FurtherLosses = Annotated[
-    list[str | dict[str, Any]],
-    AfterValidator(_buildable),
-    Field(
-        description="losses beside these: names, or mappings of name, weight (1) and arguments, e.g. "
-        "[{name: my_package.losses:Mine, weight: 0.5}]"
-    ),
-]
-
-
 class Taught(Protocol):
     """What the settings of every stage with a teacher say."""
 
@@ -81,41 +66,6 @@ def require_answers(augmentation: AugmentationConfig | None, *weights: float) ->
         )
 
 
-def weights_of_teachers(specs: list[str | dict[str, Any]]) -> list[float]:
-    """Weights of the further losses that read a teacher."""
-    return [term.weight for term in further_terms(specs) if term.loss.needs_teacher]
-
-
-def check_losses(config: StageConfig, specs: list[str | dict[str, Any]]) -> None:
-    """Raise ``ValueError`` for further losses that do not fit a stage.
-
-    Some have a key of their own there, two cannot have one name in the logs, and those between models of
-    other sizes are for the stage that has a ``layer_map``.
-    """
-    keys = type(config).model_fields
-    names = [spec if isinstance(spec, str) else spec["name"] for spec in specs]
-    for name in names:
-        if name in keys:
-            raise ValueError(f"losses: {name} has a key of its own here, {name}: WEIGHT")
-    for term in further_terms(specs):
-        if term.loss.needs_match and "layer_map" not in keys:
-            raise ValueError(f"losses: {term.name} is of the stage distill; here use features")
-    labels = [term.name for term in further_terms(specs)]
-    if len(set(labels)) < len(labels):
-        raise ValueError(
-            f"losses: {', '.join(labels)} are not told apart: give each class a label of its own"
-        )
-
-
-def further_terms(specs: list[str | dict[str, Any]]) -> list[Term]:
-    """Of a recipe's specifications."""
-    if not specs:
-        return []  # a recipe is read without torch
-    from .training.objectives import further
-
-    return further(specs)
-
-
 class DistillationConfig(StageConfig):
     """Who teaches, and what is learned."""
 
@@ -139,7 +89,8 @@ class DistillationConfig(StageConfig):
     @model_validator(mode="after")
     def _copies_teach(self) -> DistillationConfig:
         check_losses(self, self.losses)
-        require_answers(self.augmentation, self.features, self.predictions, *weights_of_teachers(self.losses))
+        taught = [term.weight for term in self.further() if term.loss.needs_teacher]
+        require_answers(self.augmentation, self.features, self.predictions, *taught)
         return self
 
     def require_losses(self) -> None:
@@ -153,20 +104,25 @@ class DistillationConfig(StageConfig):
         own = (self.features, self.predictions, self.ground_truth)
         return any(own) or any(term.weight for term in self.further())
 
-    def further(self) -> list[Term]:
-        """The losses beside the built-in ones, in order."""
-        return further_terms(self.losses)
+    @property
+    def by_layer(self) -> bool:
+        """Whether a loss that is counted by layer has a weight."""
+        return bool(self.features) or any(t.weight and t.loss.unit == "layer" for t in self.further())
+
+    def further(self, since: float = 0.0) -> list[Term]:
+        """The losses beside the built-in ones, in order; those by exit count from ``since`` on."""
+        return further_terms(self.losses, since)
 
     def objective(self, teacher: Teacher, since: float = 0.0) -> Objective:
         """All that is weighted; predictions and labels count from a part of the training run on."""
-        from .training.objectives import Objective, features, further, predictions, truth
+        from .training.objectives import Objective, features, predictions, truth
 
         return Objective(
             [
                 features(self.features),
                 predictions(self.predictions, self.temperature, since=since),
                 truth(self.ground_truth, since=since),
-                *further(self.losses, since=since),
+                *self.further(since),
             ],
             teacher,
         )

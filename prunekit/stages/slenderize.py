@@ -226,7 +226,7 @@ class Slenderize(DistillationStage):
         pruner = self._slim(context, fitter, teacher, model, before)
         result = fitter.fit(
             model,
-            config.objective(teacher, since=config.features_fraction if config.features else 0.0),
+            config.objective(teacher, since=config.features_fraction if config.by_layer else 0.0),
             phase=f"step-{step:03d}",
             learning_rate=config.learning_rate * config.learning_rate_growth ** (step - 1),
             epochs=config.interval_epochs,

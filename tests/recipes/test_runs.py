@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -51,6 +52,41 @@ def test_the_same_recipe_resumes_and_changes_nothing(recipe, folder):
         third.finish(score=0.9)
         assert third.finished
     assert json.loads((run.folder / "done.json").read_text())["score"] == 0.9
+
+
+def test_killed_before_it_is_described_it_goes_on(recipe, monkeypatch):
+    """Whichever of its two files was the last one written."""
+    from prunekit.runs import run as module
+
+    for writer in ("write_text", "write_json"):
+        whole = getattr(module, writer)
+
+        def killed(path, *arguments, whole=whole):
+            whole(path, *arguments)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(module, writer, killed)
+            Run(recipe).__enter__()
+        with Run(recipe) as run:
+            assert run.info()["seed"] == 42
+            assert load_recipe("runs/the-base/recipe.yaml").resolved() == recipe.resolved()
+        shutil.rmtree(run.folder)
+
+
+def test_commands_that_compare_with_more_are_kept_in_order(recipe, folder):
+    def asks(typed, systems):
+        with Run(load_recipe("base.yaml", [f"compare.systems={systems}"]), command=typed) as run:
+            (run.folder / "stages").mkdir(exist_ok=True)
+        return run.info()["command"], run.info().get("later_commands", [])
+
+    assert asks("one", "[deebert]") == ("one", [])
+    assert asks("two", "[pabee]") == ("one", ["two"])
+    assert asks("three", "[tinybert]") == ("one", ["two", "three"])
+    assert asks("four", "[tinybert]") == ("one", ["two", "three"])  # nothing else than before
+    # What is asked for again takes back what came behind it.
+    assert asks("two", "[pabee]") == ("one", ["two"])
+    assert asks("one", "[deebert]") == ("one", [])
 
 
 def test_what_names_a_run_may_differ_and_what_decides_it_may_not(recipe, folder):

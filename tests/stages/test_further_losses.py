@@ -8,8 +8,11 @@ from safetensors.torch import load_file
 from tiny import apply, tiny_recipe
 
 from prunekit.distill import LiveTeacher, Loss
+from prunekit.distill.losses.predictions import Predictions
 from prunekit.errors import RecipeError
-from prunekit.stages.training.objectives import Objective, further, truth
+from prunekit.planning import plan
+from prunekit.stages.further_losses import further_terms
+from prunekit.stages.training.objectives import Objective, truth
 from prunekit.testing import small_batches, small_model
 
 
@@ -43,12 +46,33 @@ class Norms(Loss):
         return (norms(output.hidden_states) - norms(taught.hidden_states)).square()
 
 
+class Sharper(Predictions):
+    """Has its parent's label."""
+
+
+class Weighted(Agree):
+    """Its argument would be taken for the term's weight."""
+
+    label = "weighted"
+
+    def __init__(self, weight=1.0):
+        super().__init__(weight)
+
+
+class Broken(Agree):
+    """Cannot be made."""
+
+    def __init__(self):
+        raise OSError("no such file: table")
+
+
 MINE = [{"name": f"{__name__}:Agree", "power": 1, "weight": 0.5}, f"{__name__}:Norms"]
 
 
 def test_they_are_weighed_and_added():
     student, teacher, batch = small_model(1), small_model(2), small_batches(1)[0]
-    parts = Objective([truth(2.0), *further(MINE, since=0.5)], LiveTeacher(teacher)).parts(student, batch)
+    terms = further_terms(MINE, since=0.5)
+    parts = Objective([truth(2.0), *terms], LiveTeacher(teacher)).parts(student, batch)
     assert list(parts) == ["ground truth", "Agree", "norms"]
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
     with torch.no_grad():
@@ -63,7 +87,7 @@ def test_they_are_weighed_and_added():
             for s, t in zip(own.hidden_states, theirs.hidden_states, strict=True)]  # fmt: skip
     assert parts["norms"].tolist() == pytest.approx(gaps, rel=1e-3)
     # What is counted by exit waits for its part of the run, what is counted by layer does not.
-    early = Objective([truth(), *further(MINE, since=0.5)], LiveTeacher(teacher)).parts(student, batch, 0.2)
+    early = Objective([truth(), *terms], LiveTeacher(teacher)).parts(student, batch, progress=0.2)
     assert list(early) == ["ground truth", "norms"]
 
 
@@ -100,7 +124,11 @@ def test_other_stages_take_them_too(tmp_path, stage):
         ([{"weight": 1}], "a loss is a name, a mapping with 'name'"),
         (["features"], "features has a key of its own here"),
         (["hidden"], "hidden is of the stage distill"),
-        ([MINE[1], MINE[1]], "not told apart"),
+        (["prunekit.distill.losses.features:Features"], "features has a key of its own here"),
+        ([MINE[1], MINE[1]], "norms is the name of another one"),
+        ([f"{__name__}:Sharper"], "predictions is the name of another one"),
+        ([f"{__name__}:Weighted"], "has an argument 'weight', which is that of the term"),
+        ([f"{__name__}:Broken"], "cannot be made: no such file: table"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path, losses, words):
@@ -124,3 +152,35 @@ def test_exits_alone_learn_from_what_is_counted_by_exit(tmp_path):
     assert tiny_recipe(tmp_path, recover={**nothing, "losses": [MINE[0]]}).config("recover").epochs
     with pytest.raises(RecipeError, match="exits alone learn from"):
         tiny_recipe(tmp_path, recover={**nothing, "losses": [MINE[1]]}).config("recover")
+
+
+def test_layers_that_cannot_be_compared_are_refused_before_any_compute(tmp_path):
+    with pytest.raises(RecipeError, match="here use hidden"):
+        tiny_recipe(
+            tmp_path, stages=["finetune", "student", "distill", "evaluate"], student={"layers": 1},
+            distill={"losses": ["features"]},
+        ).config("distill")  # fmt: skip
+    for assistant in ({"losses": ["features"]}, {"features_first_epochs": 1}):
+        recipe = tiny_recipe(
+            tmp_path, stages=["finetune", "assistant", "evaluate"], exits={"layers": [1]}, assistant=assistant
+        )
+        with pytest.raises(RecipeError, match="exits end at layer 1, and the original has 2"):
+            plan(recipe)
+
+
+def test_the_assistants_first_epochs_learn_what_is_counted_by_layer(tmp_path):
+    run = apply(
+        tmp_path, stages=["finetune", "assistant", "evaluate"],
+        assistant={"losses": MINE, "features_first_epochs": 1},
+    )  # fmt: skip
+    by_phase = {line["phase"]: set(line["loss"]) for line in said_in(run, "assistant")}
+    assert by_phase["features"] == {"features", "norms"}
+    assert by_phase["train"] == {"ground truth", "predictions", "Agree", "norms"}
+
+
+def test_the_best_epoch_is_kept_where_exits_learn(tmp_path):
+    stages = ["finetune", "student", "distill", "evaluate"]
+    for losses, judges in (([], False), ([MINE[0]], True), ([MINE[1]], False)):
+        distill = {"predictions": 0, "hidden": 1, "losses": losses}
+        recipe = tiny_recipe(tmp_path, stages=stages, student={"layers": 1}, distill=distill)
+        assert recipe.config("distill").judges is judges

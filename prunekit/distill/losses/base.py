@@ -38,7 +38,9 @@ class Loss(ABC):
         first: number of the first of its values; 0 for a loss that begins with the embedding output.
         needs_teacher: it reads the teacher's answers.
         needs_hidden_states: it reads the hidden states of the student, and of the teacher if it needs one.
-        projections: matrices of its match that it trains; only where the widths differ.
+        needs_match: it compares models of other depth or width, through ``match``.
+        projections: matrices of its match that it trains, ``"embeddings"`` and ``"hidden"``; they are there
+            only where the widths differ.
         match: set before training where student and teacher are matched (stage ``distill``), else ``None``.
     """
 

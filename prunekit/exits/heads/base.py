@@ -7,13 +7,16 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from ...errors import RecipeError
+
 Reads = Literal["first", "mean", "learned"]
 
 
 class ExitHead(nn.Module):
     """A classifier on a layer's hidden states: pooling, :meth:`transform`, tanh, dropout, linear.
 
-    A kind of head overrides :meth:`add_layers` and :meth:`transform`.
+    A kind of head overrides :meth:`add_layers` and :meth:`transform`, and says in ``hidden_dims`` where its
+    parameters count hidden dimensions; :meth:`reset_parameters` too, if it has others than linear layers.
 
     Args:
         hidden_size: H.
@@ -84,8 +87,21 @@ class ExitHead(nn.Module):
         return torch.einsum("bt,bth->bh", weights.to(hidden.dtype), hidden)
 
     def narrowed_state(self, keep: Tensor) -> dict[str, Tensor]:
-        """Its state on some of the hidden dimensions alone, int64 ``[H']``."""
+        """Its state on some of the hidden dimensions alone, int64 ``[H']``.
+
+        Raises:
+            RecipeError: ``hidden_dims`` does not say what becomes of a parameter.
+        """
         state = {name: tensor.detach() for name, tensor in self.state_dict().items()}
+        size = self.classifier.in_features
+        for name, tensor in state.items():
+            sizes = [dim for dim, length in enumerate(tensor.shape) if length == size]
+            if name not in self.hidden_dims and sizes and not name.startswith("classifier."):
+                raise RecipeError(
+                    f"an exit head {type(self).__name__} cannot be narrowed: its parameter {name} has "
+                    f"{size} in {tuple(tensor.shape)}, and hidden_dims does not name it",
+                    f"say in {type(self).__name__}.hidden_dims which dimensions are hidden ones, () for none",
+                )
         for name, dims in self.hidden_dims.items():
             for dim in dims if name in state else ():
                 state[name] = state[name].index_select(dim, keep)

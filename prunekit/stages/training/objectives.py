@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from ...distill.losses import Loss, registry
 from ...distill.losses.features import Features
 from ...distill.losses.ground_truth import ExitWeights, GroundTruth
 from ...distill.losses.predictions import Predictions
+from ...errors import RecipeError
 from ...exits import MultiExitOutput
 from .attention import trained_attention
 
@@ -69,25 +71,32 @@ def but_last(term: Term) -> Term:
     return replace(term, but_last=True)
 
 
-def further(specs: Sequence[str | Mapping[str, Any]], since: float = 0.0) -> list[Term]:
-    """The losses that a recipe names beside the built-in weights; see :func:`loss_of`.
+def term_of(spec: str | Mapping[str, Any], since: float = 0.0) -> Term:
+    """A term of a recipe's specification.
 
     Args:
-        specs: names, or mappings of name, weight and arguments.
-        since: of those that are counted by exit.
+        spec: a name, or a mapping of name, weight (1 where it does not say) and the loss's arguments.
+        since: where the loss is counted by exit.
+
+    Raises:
+        RecipeError: there is no such loss, or it cannot be made with these arguments.
     """
-    terms = [Term(*loss_of(spec)) for spec in specs]
-    return [replace(t, since=since) if t.loss.unit == "exit" else t for t in terms]
-
-
-def loss_of(spec: str | Mapping[str, Any]) -> tuple[Loss, float]:
-    """A loss and its weight, 1 where the specification does not say."""
-    if isinstance(spec, str):
-        return registry.build(spec), 1.0
-    weight = spec.get("weight", 1.0)
+    given = {"name": spec} if isinstance(spec, str) else dict(spec)
+    weight = given.pop("weight", 1.0)
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
-        raise ValueError(f"the weight of a loss is a number from 0 on, not {weight!r}")
-    return registry.build({k: v for k, v in spec.items() if k != "weight"}), float(weight)
+        raise RecipeError(f"the weight of a loss is a number from 0 on, not {weight!r}")
+    try:
+        loss = registry.build(given)
+    except RecipeError:
+        raise
+    except Exception as error:  # of somebody's own class
+        raise RecipeError(f"the loss {given['name']!r} cannot be made: {error}") from error
+    if "weight" in inspect.signature(type(loss)).parameters:
+        raise RecipeError(
+            f"the loss {given['name']!r} has an argument 'weight', which is that of the term",
+            "give the argument another name",
+        )
+    return Term(loss, float(weight), since if loss.unit == "exit" else 0.0)
 
 
 class Objective:
