@@ -98,22 +98,29 @@ def _tried_before(runs: Sequence[Finished]) -> list[str]:
 
 def _length_notes(runs: Sequence[Finished], reports: Sequence[RunReport]) -> list[str]:
     """Where systems of a task were trained for another number of steps than the first one."""
-    first: dict[tuple[str, str], tuple[str, int]] = {}
+    first: dict[tuple[str, str], tuple[Finished, int]] = {}
     for one, report in zip(runs, reports, strict=True):
         steps = report.systems[0].steps
         if steps is not None:
-            first.setdefault((one.run.task, one.run.system), (one.run.label, steps))
-    subjects: dict[str, tuple[str, int]] = {}
+            first.setdefault((one.run.task, one.run.system), (one, steps))
+    subjects: dict[str, tuple[Finished, int]] = {}
     notes = []
-    for (task, _), (label, steps) in first.items():
-        subject, theirs = subjects.setdefault(task, (label, steps))
+    for (task, _), (one, steps) in first.items():
+        subject, theirs = subjects.setdefault(task, (one, steps))
         # Epochs of several stages are rounded to steps one by one.
         if abs(steps - theirs) > _SAME_LENGTH * theirs:
+            chosen = _chose_epochs(one) and _chose_epochs(subject)
+            words = "each for as long as its grid chose" if chosen else "not the same effort"
             notes.append(
-                f"On {task} {label} was trained for {steps:,} optimizer steps, {subject} for {theirs:,}: not "
-                "the same effort."
+                f"On {task} {one.run.label} was trained for {steps:,} optimizer steps, "
+                f"{subject.run.label} for {theirs:,}: {words}."
             )
     return notes
+
+
+def _chose_epochs(one: Finished) -> bool:
+    """Whether its grid tried how long to train."""
+    return any(key.endswith("epochs") for candidate in one.run.candidates for key in candidate.settings)
 
 
 def machine_notes(reports: Sequence[RunReport]) -> list[str]:

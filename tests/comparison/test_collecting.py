@@ -58,6 +58,24 @@ def test_who_was_trained_longer_is_said(whole, more, told):
     )
 
 
+def test_that_grids_chose_how_long_is_said(whole):
+    reports = [read_report(one.folder / "report") for one in first_two(whole)]
+    for report, steps in zip(reports, (1000, 2000), strict=True):
+        report.systems[0] = replace(report.systems[0], steps=steps)
+
+    def tried(one, key):
+        candidates = [replace(candidate, settings={key: 2}) for candidate in one.run.candidates]
+        return replace(one, run=replace(one.run, candidates=candidates))
+
+    subject, hotter = first_two(whole)
+    for keys, words in (
+        (("assistant.epochs", "assistant.epochs"), "each for as long as its grid chose"),
+        (("assistant.learning_rate", "assistant.epochs"), "not the same effort"),
+    ):
+        notes = effort_notes([tried(subject, keys[0]), tried(hotter, keys[1])], reports)
+        assert f"On reviews Hot was trained for 2,000 optimizer steps, subject for 1,000: {words}." in notes
+
+
 def test_other_data_or_training_is_said(whole):
     subject, hotter = first_two(whole)
     other = changed(
