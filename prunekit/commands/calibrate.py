@@ -47,7 +47,6 @@ def calibrate_model(
 ) -> None:
     """Choose a model's exit policy with a guarantee, and store both in its folder."""
     from ..calibration import (
-        check_examples,
         earlier_tries,
         nothing_safe,
         read_tries,
@@ -77,15 +76,13 @@ def calibrate_model(
     if data is not None:
         examples = _of_file(Path(source), model, tokenizer, data, config)
     elif is_run(Path(source)):
-        examples = _of_run(Path(source))
+        examples = _of_run(Path(source), config)
     else:
         raise DataError(
             f"{source} is a model folder: nothing there says which examples it may be calibrated on",
             "give labelled examples that it was not trained on: --data FILE (or give the run's folder)",
         )
-    labels = examples.outputs.labels
-    check_examples(len(labels), config.max_drop, config.confidence, config.bound)
-    warn_of_missing_classes(labels, _label_names(model))
+    warn_of_missing_classes(examples.outputs.labels, _label_names(model))
     found = _calibrated(model, examples.outputs, config)
     digest = digest_of(examples.outputs)
     earlier = earlier_tries(answers, told(found, examples.source, digest=digest))
@@ -128,8 +125,8 @@ def _config(**settings: Any) -> CalibrateConfig:
         raise RecipeError(f"{place}{first['msg']}") from error
 
 
-def _of_run(run: Path) -> _Examples:
-    from ..calibration import CHOSE_CHECKPOINTS
+def _of_run(run: Path, config: CalibrateConfig) -> _Examples:
+    from ..calibration import CHOSE_CHECKPOINTS, check_examples
     from ..runs import recipe_of
     from ..stages.calibrate import check_metrics
     from ..stages.outputs import outputs_of
@@ -142,8 +139,10 @@ def _of_run(run: Path) -> _Examples:
             "the run held out no calibration examples (data.calibration_size is 0): the validation examples "
             "serve, which also chose the model's checkpoints"
         )
+    outputs = outputs_of(run, split)
+    check_examples(len(outputs.labels), config.max_drop, config.confidence, config.bound)
     return _Examples(
-        outputs_of(run, split),
+        outputs,
         f"{split} examples of {data.task}",
         CHOSE_CHECKPOINTS if split == "validation" else "",
     )

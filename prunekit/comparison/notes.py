@@ -91,8 +91,8 @@ def effort_notes(runs: Sequence[Finished], reports: Sequence[RunReport]) -> list
 
 
 def _tried_before(runs: Sequence[Finished]) -> list[str]:
-    """What the recipes say of it."""
-    compared = [compared_with(one.folder) for one in runs]
+    """What the recipes that compare say of it."""
+    compared = [compared_with(one.folder) for one in runs if one.run.subject]
     return list(dict.fromkeys(c["tried_before"] for c in compared if c and c.get("tried_before")))
 
 

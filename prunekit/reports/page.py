@@ -71,7 +71,7 @@ def _scope(report: RunReport) -> tuple[str, str]:
     """The task and the seed; all of them where runs are compared."""
     if report.comparison is None:
         return report.task, f"seed {report.seed}"
-    seeds = sorted({seed for task in report.comparison.tasks for seed in task.seeds})
+    seeds = report.comparison.seeds
     tasks = ", ".join(task.task for task in report.comparison.tasks)
     return tasks, f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
 

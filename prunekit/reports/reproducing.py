@@ -35,7 +35,7 @@ def _own_runs(comparison: Comparison) -> list[str]:
 
 
 def _others(comparison: Comparison, runs: list[str]) -> str:
-    seeds = sorted({seed for task in comparison.tasks for seed in task.seeds})
+    seeds = comparison.seeds
     subject = comparison.system(comparison.subject)
     if len(comparison.tasks) == 1 and len(seeds) > 1 and set(runs) <= set(subject.runs):
         return f"and so for every seed ({', '.join(map(str, seeds))}), with a name of its own"

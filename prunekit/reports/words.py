@@ -163,7 +163,7 @@ def compared_lead(comparison: Comparison) -> str:
     """What a comparison sets against what."""
     # A label may be any words: quoted, so that it does not run into the sentence.
     others = [f"“{system.label}”" for system in comparison.systems if system.name != comparison.subject]
-    seeds = sorted({seed for task in comparison.tasks for seed in task.seeds})
+    seeds = comparison.seeds
     tasks = ", ".join(f"{task.task} ({task.examples:,} examples)" for task in comparison.tasks)
     means = " The figures above are means over the tasks." if len(comparison.tasks) > 1 else ""
     return (

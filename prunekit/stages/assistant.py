@@ -12,7 +12,7 @@ from . import register
 from .base import Stage, StageConfig, StageContext
 from .config import ExitsLearningRate
 from .distillation import AugmentationChoice, require_answers
-from .further_losses import FurtherLosses, check_losses, further_terms
+from .further_losses import FurtherLosses, checked_terms, further_terms
 
 if TYPE_CHECKING:
     from ..exits import MultiExitForSequenceClassification
@@ -44,9 +44,7 @@ class AssistantConfig(StageConfig):
 
     @model_validator(mode="after")
     def _copies_teach(self) -> AssistantConfig:
-        check_losses(self, self.losses)
-        further = [term.weight for term in further_terms(self.losses) if term.loss.needs_teacher]
-        require_answers(self.augmentation, self.predictions, *further)
+        require_answers(self.augmentation, checked_terms(self, self.losses), self.predictions)
         return self
 
 

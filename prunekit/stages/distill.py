@@ -17,7 +17,7 @@ from .distillation import (
     StudentDropout,
     require_answers,
 )
-from .further_losses import FurtherLosses, check_losses, further_terms
+from .further_losses import FurtherLosses, checked_terms, further_terms
 
 if TYPE_CHECKING:
     from ..planning import Plan, Work
@@ -62,14 +62,12 @@ class DistillConfig(StageConfig):
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> DistillConfig:
-        check_losses(self, self.losses)
+        further = checked_terms(self, self.losses)
         weights = {name: getattr(self, name) for name in _LOSSES}
-        further = further_terms(self.losses)
         if not any(weights.values()) and not any(term.weight for term in further):
             raise ValueError(f"{', '.join(_LOSSES)} are all 0: nothing is left to learn")
         weights.pop("ground_truth")
-        taught = [term.weight for term in further if term.loss.needs_teacher]
-        require_answers(self.augmentation, *weights.values(), *taught)
+        require_answers(self.augmentation, further, *weights.values())
         return self
 
     @property

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import Field, model_validator
 
 from ..data import AugmentationConfig
 from .base import Stage, StageConfig
-from .further_losses import FurtherLosses, check_losses, further_terms
+from .further_losses import FurtherLosses, checked_terms, further_terms
 
 if TYPE_CHECKING:
     from ..distill import Teacher
@@ -57,9 +58,18 @@ class Taught(Protocol):
         """Of the hidden states there."""
 
 
-def require_answers(augmentation: AugmentationConfig | None, *weights: float) -> None:
-    """Raise ``ValueError`` where copies would teach nothing: no loss with a weight reads the teacher."""
-    if augmentation is not None and not any(weights):
+def require_answers(
+    augmentation: AugmentationConfig | None, further: Sequence[Term], *weights: float
+) -> None:
+    """Raise ``ValueError`` where copies would teach nothing: no loss with a weight reads the teacher.
+
+    Args:
+        augmentation: makes the copies.
+        further: losses beside the built-in ones.
+        weights: of the built-in losses that read it.
+    """
+    taught = any(weights) or any(term.weight and term.loss.needs_teacher for term in further)
+    if augmentation is not None and not taught:
         raise ValueError(
             "augmentation makes copies without labels, and nothing of the teacher's has a weight: they would "
             "teach nothing"
@@ -88,9 +98,8 @@ class DistillationConfig(StageConfig):
 
     @model_validator(mode="after")
     def _copies_teach(self) -> DistillationConfig:
-        check_losses(self, self.losses)
-        taught = [term.weight for term in self.further() if term.loss.needs_teacher]
-        require_answers(self.augmentation, self.features, self.predictions, *taught)
+        further = checked_terms(self, self.losses)
+        require_answers(self.augmentation, further, self.features, self.predictions)
         return self
 
     def require_losses(self) -> None:

@@ -31,21 +31,23 @@ def further_terms(specs: Sequence[Spec], since: float = 0.0) -> list[Term]:
     return [term_of(spec, since) for spec in specs]
 
 
-def check_losses(config: StageConfig, specs: Sequence[Spec]) -> None:
-    """Raise ``ValueError`` for further losses that do not fit a stage.
+def checked_terms(config: StageConfig, specs: Sequence[Spec]) -> list[Term]:
+    """:func:`further_terms` of a stage.
 
-    Some have a key of their own there, two cannot have one name in the logs, and those between models of
-    other sizes are for the stage that has a ``layer_map``.
+    Raises:
+        ValueError: they do not fit it. Some losses have a key of their own there, two cannot have one name in
+            the logs, and those between models of other sizes are for the stage that has a ``layer_map``.
     """
-    if not specs:
-        return
+    terms = further_terms(specs)
+    if not terms:
+        return []
     from ..distill.losses import registry
     from ..distill.losses.features import Features
 
     keys = type(config).model_fields
     own = {name: registry.get(name) for name in registry.names() if name in keys}
     labels = [part.label for part in own.values()]
-    for term in further_terms(specs):
+    for term in terms:
         for name, part in own.items():
             if type(term.loss) is part:
                 raise ValueError(f"losses: {name} has a key of its own here, {name}: WEIGHT")
@@ -56,6 +58,7 @@ def check_losses(config: StageConfig, specs: Sequence[Spec]) -> None:
         if term.name in labels:
             raise ValueError(f"losses: {term.name} is the name of another one: give the class its own label")
         labels.append(term.name)
+    return terms
 
 
 def _buildable(specs: list[Spec]) -> list[Spec]:

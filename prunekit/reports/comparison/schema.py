@@ -250,6 +250,11 @@ class Comparison:
     resamples: int
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def seeds(self) -> list[int]:
+        """Of all tasks, ascending."""
+        return sorted({seed for task in self.tasks for seed in task.seeds})
+
     def system(self, name: str) -> ComparedSystem:
         """The system of that name."""
         return next(s for s in self.systems if s.name == name)
