@@ -9,6 +9,7 @@ import fcntl
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,6 +69,18 @@ def write_with(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]) 
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
     return target
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a process left in a run's or a stage's folder that was killed while it wrote.
+
+    Args:
+        folder: nobody else writes there meanwhile. Hidden names of others stay as they are.
+    """
+    for file in folder.glob(".*.tmp"):
+        file.unlink(missing_ok=True)
+    for half in folder.glob(".model.*"):  # see checkpoints.save
+        shutil.rmtree(half, ignore_errors=True)
 
 
 def sync(path: Path) -> None:

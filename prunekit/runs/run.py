@@ -15,7 +15,7 @@ from typing import Any
 
 from ..console import is_main_process
 from ..errors import RunError
-from ..files import locked, write_json, write_text
+from ..files import locked, remove_leftovers, write_json, write_text
 from ..machine import machine, versions
 from ..recipes import Recipe
 from ..recipes.differences import difference_lines, differences
@@ -194,6 +194,8 @@ class Run:
         self._lock.close()
 
     def _begin(self) -> None:
+        if (self.folder / "recipe.yaml").is_file():  # else it may be somebody's own folder
+            remove_leftovers(self.folder)
         held = [entry.name for entry in self.folder.iterdir() if not _is_scratch(entry)]
         if held and self._fresh:
             self._move_aside()

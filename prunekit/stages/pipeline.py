@@ -90,11 +90,12 @@ def _run_stage(context: StageContext, recipe: Recipe, done: Path) -> None:
     from accelerate import PartialState
     from transformers import set_seed
 
-    from ..files import write_json
+    from ..files import remove_leftovers, write_json
 
     state = PartialState()
     if state.is_main_process:
         context.folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(context.folder)
     state.wait_for_everyone()
     started = time.monotonic()
     before = dict(context.models)

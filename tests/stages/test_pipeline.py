@@ -230,3 +230,16 @@ def test_a_full_recipe_with_every_option_of_the_assistant(tmp_path):
     )
     phases = {r["phase"] for r in MetricsLog(folder / "metrics.jsonl").records("assistant", "train")}
     assert phases == {"features", "train"}
+
+
+def test_half_a_model_of_a_killed_process_does_not_stay(tmp_path):
+    """It was killed as it wrote the stage's model; the stage is done anew."""
+    half = tmp_path / "tiny" / "stages" / "1-finetune" / ".model.x1" / "new" / "model.safetensors"
+    recipe = tiny_recipe(tmp_path, stages=["finetune", "evaluate"])
+    with Run(recipe):
+        half.parent.mkdir(parents=True)
+        half.write_bytes(b"half")
+    with Run(recipe) as run:
+        run_recipe(recipe, run)
+    assert run.resumed and run.finished
+    assert not list(run.folder.rglob(".model.*"))
