@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# C0 and C1 controls, DEL, lone surrogates, line and paragraph separators, and marks that reorder what follows.
+# C0 and C1 controls, DEL, lone surrogates, separators of lines and paragraphs, marks that reorder text.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _NAMED = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
