@@ -13,13 +13,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, load_model, save_model
 from torch import nn
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
 from .architectures import shape_of
-from .errors import CheckpointError
+from .errors import CheckpointError, PrunekitError
 from .exits import MultiExitConfig, MultiExitForSequenceClassification
 from .files import sync
+from .pretrained import json_object, read_config, reading, refuse_not_finite
+from .registry import registered_alone
 from .slim import SlimConfig, SlimLoader
+from .text import shown
 
 SHAPES_FILE = "prunekit.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -91,44 +95,56 @@ def load(folder: str | os.PathLike[str], *, into: nn.Module | None = None, **kwa
         kwargs: passed to ``from_pretrained``, e.g. ``attn_implementation="eager"``.
 
     Raises:
-        CheckpointError: no such folder, or an unreadable, truncated or foreign one.
+        CheckpointError: no such folder, or an unreadable, truncated, contradictory or foreign one.
     """
     source = Path(folder)
+    name = shown(str(source))
+    if not source.is_dir():
+        raise CheckpointError(f"there is no folder {name}", "give a run's folder, or a model's")
     weights = source / WEIGHTS_FILE
-    if not weights.is_file():
-        if not source.exists():
-            raise CheckpointError(f"there is no folder {source}", "give a run's folder, or a model's")
-        raise CheckpointError(f"{source} is not a model folder: there is no {WEIGHTS_FILE}")
+    if not weights.is_file() and not (source / SAFE_WEIGHTS_INDEX_NAME).is_file():
+        raise CheckpointError(f"{name} is not a model folder: there is no {WEIGHTS_FILE}")
     try:
-        with safe_open(weights, "pt") as opened:
-            opened.keys()
-        if into is not None or (source / SHAPES_FILE).exists():
-            return _load_into(source, into)
-        config = AutoConfig.from_pretrained(source)
-        loader: Any
-        if isinstance(config, MultiExitConfig):
-            loader = MultiExitForSequenceClassification
-        elif isinstance(config, SlimConfig):
-            loader = SlimLoader
-        else:
-            raise CheckpointError(
-                f"{source} holds a model of type {config.model_type!r}, which prunekit did not write",
-                "load it with transformers' from_pretrained",
-            )
-        model, info = loader.from_pretrained(source, config=config, output_loading_info=True, **kwargs)
-        missing = sorted(info["missing_keys"])
-        if missing:
-            # transformers would go on with random weights in their place.
-            raise ValueError(f"{WEIGHTS_FILE} lacks {', '.join(missing[:3])}")
-    except CheckpointError:
-        raise
-    except Exception as error:  # transformers passes on whatever its parsers raise
+        with reading(source), registered_alone():
+            if weights.is_file():
+                with safe_open(weights, "pt") as opened:
+                    opened.keys()
+            if into is not None or (source / SHAPES_FILE).exists():
+                model = _load_into(source, into)
+            else:
+                model = _load_described(source, kwargs)
+            refuse_not_finite(model, name)
+    except PrunekitError as error:
+        if name in error.message:
+            raise
+        raise CheckpointError(f"cannot read the model in {name}: {error.message}", error.mend) from error
+    return model.eval()
+
+
+def _load_described(source: Path, arguments: dict[str, Any]) -> nn.Module:
+    """A model of ``transformers``, or one with exits, as its ``config.json`` describes it."""
+    config = read_config(source)
+    loader: Any
+    if isinstance(config, MultiExitConfig):
+        loader = MultiExitForSequenceClassification
+        config.check()
+    elif isinstance(config, SlimConfig):
+        loader = SlimLoader
+    else:
         raise CheckpointError(
-            f"cannot read the model in {source}: {' '.join(str(error).split())[:300] or repr(error)}",
-            "the folder is damaged or incomplete; copy it again or run the recipe again",
-        ) from error
+            f"{shown(str(source))} holds a model of type {config.model_type!r}, which prunekit did not write",
+            "load it with transformers' from_pretrained",
+        )
+    model, info = loader.from_pretrained(source, config=config, output_loading_info=True, **arguments)
+    for keys, what in ((info["missing_keys"], "lacks"), (info["unexpected_keys"], "also holds")):
+        if keys:
+            # transformers would go on with random weights in place of those that are missing.
+            raise CheckpointError(
+                f"the weights do not fit config.json: the file {what} {', '.join(sorted(keys)[:3])}",
+                "the folder is damaged or put together of two: copy it again",
+            )
     module: nn.Module = model
-    return module.eval()
+    return module
 
 
 def _replaceable(target: Path) -> bool:
@@ -170,10 +186,10 @@ def _write(model: nn.Module, folder: Path) -> None:
 
 def _load_into(source: Path, into: nn.Module | None) -> nn.Module:
     if into is None:
-        recorded = json.loads((source / SHAPES_FILE).read_text())["class"]
+        recorded = shown(str(json_object(source / SHAPES_FILE).get("class")), keep="")
         raise CheckpointError(
             f"{source} holds a {recorded}, which is not a class of transformers",
-            f"give a fresh one to fill: prunekit.load({str(source)!r}, into={recorded}())",
+            f"give a fresh one to fill: prunekit.load({shown(str(source))!r}, into={recorded}())",
         )
     for name, tensor in load_file(source / WEIGHTS_FILE).items():
         module_name, _, leaf = name.rpartition(".")

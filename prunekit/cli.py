@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from . import __version__, console
+from . import __version__, console, registry
 from .errors import PrunekitError, disk_error
 
 INTERRUPTED = 130
@@ -330,9 +330,8 @@ def schema() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code; an error becomes one message, not a traceback."""
     console.setup()
-    # Parts that a recipe names by import path are found beside it, as with `python -m prunekit`.
-    if not {"", str(Path.cwd())} & set(sys.path):
-        sys.path.append(str(Path.cwd()))
+    # Parts that a recipe names by import path may lie in the folder one works in.
+    registry.import_folder = Path.cwd()
     sys.exit(run(arguments))
 
 

@@ -2,32 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from transformers import (
-    AutoConfig,
     AutoModel,
-    AutoTokenizer,
     BertConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from .architectures import LAYOUTS, architecture_of, backbone_of
-from .errors import CheckpointError, PrunekitError, RecipeError, first_line
+from .architectures import (
+    LAYOUTS,
+    architecture_of,
+    backbone_of,
+    require_architecture,
+    segments_of,
+    vocabulary,
+)
+from .errors import (
+    CheckpointError,
+    DataError,
+    PrunekitError,
+    RecipeError,
+    UnsupportedModelError,
+    first_line,
+)
 from .exits import MultiExitConfig, MultiExitForSequenceClassification
 from .exits.model import drop_pooler
+from .pretrained import (
+    NO_CODE,
+    check_sizes,
+    described,
+    read_config,
+    read_tokenizer,
+    reading,
+    refuse_not_finite,
+    with_padding,
+)
+from .registry import registered_alone
+from .text import shown
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from .architectures.elasticbert import ElasticBertCheckpoint
+    from .data import EncodedTask
 
 BUILTIN = "builtin:"
+# What says which model it is, or is set elsewhere.
+_NOT_CHANGED = {
+    "model_type", "architectures", "auto_map", "dtype", "torch_dtype", "transformers_version", "id2label",
+    "label2id", "num_labels", "problem_type", "backbone", "quantization_config", "attn_implementation",
+    "return_dict", "output_hidden_states", "output_attentions", "attribute_map", "name_or_path",
+}  # fmt: skip
+# How a wrapped model's weights begin -> what is inside of it.
+_WRAPPERS = {
+    "module.": "model.module",
+    "_orig_mod.": "model._orig_mod",
+    "base_model.model.": "merge_and_unload()",
+}
 
 SMALL_ENCODER: dict[str, Any] = {
     "hidden_size": 128,
@@ -79,27 +117,52 @@ def load_config(model: ModelConfig, vocab_size: int | None = None) -> Pretrained
     if model.is_builtin:
         if model.name != "builtin:small-encoder":
             raise RecipeError(
-                f"model.name: there is no {model.name!r}", "the one built in is builtin:small-encoder"
+                f"model.name: there is no {shown(model.name)!r}", "the one built in is builtin:small-encoder"
             )
         config: PretrainedConfig = BertConfig(**SMALL_ENCODER)
         if vocab_size is not None:
             config.vocab_size = vocab_size
     else:
-        with _reading(model.name):
-            layout, described = _layout(model)
-            config = (
-                AutoConfig.from_pretrained(model.name, revision=model.revision)
-                if layout is None
-                else layout.config(described)
-            )
+        layout, found = _layout(model)
+        if layout is None:
+            config = read_config(model.name, model.revision)
+        else:
+            with reading(model.name):
+                config = layout.config(found)
     inner = getattr(config, "backbone", None)
     target = inner if isinstance(inner, PretrainedConfig) else config
     for key, value in model.config.items():
-        if not hasattr(target, key):
-            raise RecipeError(f"model.config.{key}: {type(target).__name__} has no such setting")
-        setattr(target, key, value)
+        _change(target, key, value)
     _check_heads(target)
     return config
+
+
+def _change(config: PretrainedConfig, key: str, value: Any) -> None:
+    """Set one setting of a configuration, which checks its type.
+
+    Raises:
+        RecipeError: there is no such setting, it is not the recipe's to change, or the value does not fit.
+    """
+    known = {*config.to_dict(), *config.attribute_map}
+    if key in _NOT_CHANGED or key.startswith("_") or key not in known:
+        close = difflib.get_close_matches(key, sorted(known - _NOT_CHANGED), n=1)
+        raise RecipeError(
+            f"model.config.{shown(key)}: {type(config).__name__} has no such setting to be changed here",
+            f"did you mean {close[0]!r}?" if close else None,
+        )
+    check_sizes({key: value}, "model.config")
+    before = getattr(config, key)
+    if type(before) is float and type(value) is int:
+        value = float(value)  # 1 in place of 1.0
+    try:
+        setattr(config, key, value)
+    except Exception as error:  # of transformers' own checks, which differ from setting to setting
+        raise RecipeError(f"model.config.{key}: {shown(_reason(error))}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Of a check's two lines the one that says what was expected."""
+    return str(error).strip().splitlines()[-1].strip()
 
 
 def load_backbone(model: ModelConfig, vocab_size: int | None = None) -> PreTrainedModel:
@@ -109,35 +172,56 @@ def load_backbone(model: ModelConfig, vocab_size: int | None = None) -> PreTrain
     encoder draws its weights from torch's present seed. A folder that prunekit wrote gives the slimmed
     backbone in it. What is made of a pooler:
     :meth:`~prunekit.exits.MultiExitForSequenceClassification.from_backbone`.
+
+    Raises:
+        CheckpointError: weights are missing, or no numbers.
+        RecipeError: no model can be made with the recipe's changes.
+        UnsupportedModelError: of a family that is not known.
     """
     config = load_config(model, vocab_size)
     if model.is_builtin:
-        backbone = AutoModel.from_config(config, attn_implementation=model.attention)
-    elif config.model_type.startswith("prunekit"):
+        return _checked(_built(model, config))
+    if config.model_type.startswith("prunekit"):
         from .checkpoints import load
 
-        backbone = backbone_of(load(model.name, attn_implementation=model.attention, dtype=torch.float32))
-    else:
-        arguments: dict[str, Any] = {
-            "revision": model.revision,
-            "config": config,
-            "attn_implementation": model.attention,
-            "dtype": torch.float32,
-        }
-        with _reading(model.name):
-            layout, _ = _layout(model)
-            if layout is not None:
-                return _checked(layout.load(model.name, **arguments))
-            backbone, info = AutoModel.from_pretrained(model.name, output_loading_info=True, **arguments)
-        # Many checkpoints have no pooler, and only some exits have a use for one.
-        missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
-        if missing:
-            raise CheckpointError(
-                f"the model {model.name} lacks {', '.join(missing[:3])}, which would stay random",
-                "its weights do not fit its config.json; copy it again",
+        loaded = load(model.name, attn_implementation=model.attention, dtype=torch.float32)
+        return _checked(cast("PreTrainedModel", backbone_of(loaded)))
+    arguments: dict[str, Any] = {
+        "revision": model.revision,
+        "config": config,
+        "attn_implementation": model.attention,
+        "dtype": torch.float32,
+    }
+    with reading(model.name):
+        layout, _ = _layout(model)
+        if layout is not None:
+            backbone, missing = layout.load(model.name, **arguments), set()
+        else:
+            backbone, info = AutoModel.from_pretrained(
+                model.name, output_loading_info=True, **arguments, **NO_CODE
             )
-        return _checked(backbone, pooler=not info["missing_keys"])
-    return _checked(backbone)
+            missing = info["missing_keys"]
+            _refuse_missing(missing, info["unexpected_keys"], model.name)
+    refuse_not_finite(backbone, shown(model.name))
+    return _checked(backbone, pooler=not missing)
+
+
+def _refuse_missing(missing: Iterable[str], unexpected: Iterable[str], name: str) -> None:
+    """Many checkpoints have no pooler, and only some exits have a use for one; all else must be there."""
+    lacking = sorted(key for key in missing if "pooler" not in key)
+    if not lacking:
+        return
+    wrapped = next((p for p in _WRAPPERS if any(key.startswith(p) for key in unexpected)), None)
+    if wrapped is not None:
+        raise CheckpointError(
+            f"the weights of {shown(name)} have names that begin with {wrapped!r}: they were saved from a "
+            "wrapped model",
+            f"save the model inside of it ({_WRAPPERS[wrapped]}), or take {wrapped!r} off the names",
+        )
+    raise CheckpointError(
+        f"the model {shown(name)} lacks {', '.join(lacking[:3])}, which would stay random",
+        "its weights do not fit its config.json: they are of another model, or not complete",
+    )
 
 
 def skeleton(model: ModelConfig, vocab_size: int | None = None) -> PreTrainedModel:
@@ -145,8 +229,37 @@ def skeleton(model: ModelConfig, vocab_size: int | None = None) -> PreTrainedMod
     config = load_config(model, vocab_size)
     with torch.device("meta"):
         if isinstance(config, MultiExitConfig):
-            return MultiExitForSequenceClassification(config).backbone
-        return _checked(AutoModel.from_config(config, attn_implementation=model.attention))
+            with reading(model.name), registered_alone():
+                return MultiExitForSequenceClassification(config).backbone
+        return _checked(_built(model, config))
+
+
+def _built(model: ModelConfig, config: PretrainedConfig) -> PreTrainedModel:
+    """A fresh model of a configuration, which may hold anything.
+
+    Raises:
+        RecipeError: none can be made; of a family that is not known, or not with these values.
+    """
+    if type(config) in AutoModel._model_mapping:
+        require_architecture(config.model_type)
+    try:
+        return AutoModel.from_config(
+            config, attn_implementation=model.attention, dtype=torch.float32, **NO_CODE
+        )
+    except (PrunekitError, MemoryError):
+        raise
+    except Exception as error:  # whatever its modules raise
+        words = shown(first_line(error))
+        if "scaled_dot_product_attention" in str(error) or "attn_implementation" in str(error):
+            raise RecipeError(
+                f"model.attention: {config.model_type} has no {model.attention!r} attention ({words})",
+                "set model.attention=eager",
+            ) from error
+        key = "model.config" if model.config else "model.name"
+        raise RecipeError(
+            f"{key}: no model can be made of this configuration: {type(error).__name__}: {words}",
+            "look at the sizes and names in model.config and in the model's config.json",
+        ) from error
 
 
 def load_tokenizer(model: ModelConfig, texts: Sequence[str] | None = None) -> PreTrainedTokenizerBase:
@@ -162,22 +275,68 @@ def load_tokenizer(model: ModelConfig, texts: Sequence[str] | None = None) -> Pr
         if texts is None:
             raise ValueError("the built-in encoder's tokenizer is made from texts")
         return word_tokenizer(texts)
-    with _reading(model.name):
-        layout, described = _layout(model)
-        # Where it finds no tokenizer class it asks the configuration, of which it must know the type.
-        known = {} if layout is None else {"config": layout.config(described)}
-        return AutoTokenizer.from_pretrained(model.name, revision=model.revision, **known)
+    layout, found = _layout(model)
+    # Where it finds no tokenizer class it asks the configuration, of which it must know the type.
+    known = {} if layout is None else {"config": layout.config(found)}
+    return with_padding(read_tokenizer(model.name, model.revision, **known), model.name)
+
+
+def check_tokens(task: EncodedTask, backbone: nn.Module, name: str) -> None:
+    """Refuse token and segment ids that the model has no embedding for, before anything is computed.
+
+    Args:
+        task: encoded by the model's tokenizer.
+        backbone: may be on the meta device.
+        name: of the model, for messages.
+
+    Raises:
+        DataError: naming the split and the id.
+    """
+    tokens, segments = vocabulary(backbone), segments_of(backbone)
+    for split, data in task.splits.items():
+        for column, limit, what in (
+            ("input_ids", tokens, "tokens in its embedding"),
+            ("token_type_ids", segments, "segments"),
+        ):
+            most = largest_id(data, column)
+            if limit is not None and most is not None and most >= limit:
+                raise DataError(
+                    f"the tokenizer of {shown(name)} gives {column} up to {most} in the {split} examples, "
+                    f"and the model has {limit} {what} (0 to {limit - 1}): they do not belong together",
+                    "give the tokenizer that the model was trained with; for tokens that were added to it, "
+                    "call model.resize_token_embeddings(len(tokenizer)) and save both",
+                )
+
+
+def largest_id(data: Any, column: str) -> int | None:
+    """The largest value in a column of lists of an encoded split; ``None`` where there is no such column."""
+    import pyarrow.compute
+
+    table = data.with_format("arrow")[:]
+    if column not in table.column_names:
+        return None
+    most = pyarrow.compute.max(pyarrow.compute.list_flatten(table.column(column))).as_py()
+    return None if most is None else int(most)
 
 
 def _layout(model: ModelConfig) -> tuple[ElasticBertCheckpoint | None, dict[str, Any]]:
     """What reads a checkpoint of a type that transformers does not know, and its ``config.json``."""
-    described, _ = PretrainedConfig.get_config_dict(model.name, revision=model.revision)
-    return LAYOUTS.get(str(described.get("model_type"))), described
+    found = described(model.name, model.revision)
+    return LAYOUTS.get(str(found.get("model_type"))), found
 
 
 def _checked(backbone: PreTrainedModel, pooler: bool = False) -> PreTrainedModel:
     """The backbone, if its family is known; its pooler is taken off, unless it was trained."""
-    architecture_of(backbone)
+    architecture = architecture_of(backbone)
+    config = backbone.config
+    if not len(architecture.layers(backbone)):
+        raise RecipeError("model.config.num_hidden_layers: the model has no layers", "give at least 1")
+    for key in ("add_cross_attention", "is_decoder"):
+        if not architecture.causal and getattr(config, key, False):
+            raise UnsupportedModelError(
+                f"config.{key} is true: prunekit runs a {config.model_type} as an encoder",
+                "set it to false, or take a model that is no decoder",
+            )
     if not pooler:
         drop_pooler(backbone)
     return backbone
@@ -190,34 +349,3 @@ def _check_heads(config: PretrainedConfig) -> None:
             f"model.config: {heads} attention heads do not divide the hidden size {width}",
             "give a number of heads that divides it",
         )
-
-
-def is_path(name: str) -> bool:
-    """Whether a model's name can only be meant as a folder: the hub's are ``name`` or ``owner/name``."""
-    path = Path(name)
-    return path.is_absolute() or name.startswith((".", "~")) or len(path.parts) > 2
-
-
-@contextmanager
-def _reading(name: str) -> Iterator[None]:
-    """Turn what loading a checkpoint raises into one message that names it."""
-    if is_path(name) and not Path(name).exists():
-        raise CheckpointError(
-            f"cannot load the model {name!r}: there is no such folder",
-            "give the path of a model folder, or a name on the hub: model.name=NAME",
-        )
-    try:
-        yield
-    except PrunekitError:
-        raise
-    except Exception as error:  # transformers passes on whatever its parsers raise
-        if Path(name).exists():
-            raise CheckpointError(
-                f"cannot read the model in {name}: {first_line(error)}",
-                "it needs config.json, model.safetensors and tokenizer, complete; copy it again",
-            ) from error
-        raise CheckpointError(
-            f"cannot load the model {name!r}: there is no such folder, and the hub did not give it "
-            f"({first_line(error)})",
-            "check the name and the network, or give the path of a model folder: model.name=PATH",
-        ) from error

@@ -184,12 +184,15 @@ def plan(recipe: Recipe, task: EncodedTask | None = None, vocab_size: int | None
         PrunekitError: naming the key of the recipe that cannot be followed.
     """
     from .architectures import shape_of
-    from .models import skeleton
+    from .models import check_tokens, skeleton
     from .reports import model_figures
 
     with located(recipe, "model", "name"):
         backbone = skeleton(recipe.model, vocab_size)
         _check_length(recipe, backbone)
+        _check_runs(backbone)
+        if task is not None:
+            check_tokens(task, backbone, recipe.model.name)
     shape = shape_of(backbone)
     names = _label_names(recipe, task)
     original = model_figures(_published(recipe, vocab_size, names), "original")
@@ -228,6 +231,7 @@ def _published(recipe: Recipe, vocab_size: int | None, names: list[str] | None) 
     from transformers import AutoModelForSequenceClassification
 
     from .models import load_config, skeleton
+    from .pretrained import NO_CODE
 
     config = load_config(recipe.model, vocab_size)
     if config.model_type.startswith("prunekit"):
@@ -235,16 +239,24 @@ def _published(recipe: Recipe, vocab_size: int | None, names: list[str] | None) 
         return _with_exits(last, skeleton(recipe.model, vocab_size), names)
     config.num_labels = 2 if names is None else len(names)
     with torch.device("meta"):
-        return AutoModelForSequenceClassification.from_config(config)
+        return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, **NO_CODE)
 
 
 def _with_exits(exits: ExitsConfig, model: Any, names: list[str] | None) -> Any:
+    from .architectures import architecture_of
     from .exits import MultiExitForSequenceClassification
 
+    backbone = getattr(model, "backbone", model)
+    if exits.reads == "first" and architecture_of(backbone).causal:
+        raise RecipeError(
+            f"exits.reads: first, and {type(backbone).__name__} is causal: its first token sees no other, so "
+            "that all texts would get the same answer",
+            "set exits.reads=last, or mean",
+        )
     with torch.device("meta"):
         try:
             return MultiExitForSequenceClassification.from_backbone(
-                getattr(model, "backbone", model),
+                backbone,
                 exit_layers=exits.layers,
                 head=exits.head,
                 reads=exits.reads,
@@ -264,6 +276,37 @@ def _check_length(recipe: Recipe, backbone: nn.Module) -> None:
             f"{recipe.model.name} takes at most {limit}",
             f"set training.max_length={limit} or less",
         )
+
+
+@torch.no_grad()
+def _check_runs(backbone: Any) -> None:
+    """Run the model on shapes alone: what its configuration says wrongly shows here, and not in training.
+
+    Raises:
+        RecipeError: it cannot be run.
+    """
+    from .architectures import architecture_of
+    from .errors import first_line
+    from .text import shown
+
+    architecture, training = architecture_of(backbone), backbone.training
+    try:
+        with torch.device("meta"):
+            ids = torch.ones(2, 3, dtype=torch.int64)
+            hidden, context = architecture.embed(backbone.eval(), ids, None, None)
+            for layer in architecture.layers(backbone):
+                hidden = architecture.run_layer(layer, hidden, context)
+            architecture.finish(backbone, hidden)
+    except PrunekitError:
+        raise
+    except Exception as error:  # whatever the model's modules raise
+        raise RecipeError(
+            f"the model cannot be run as its configuration describes it: {type(error).__name__}: "
+            f"{shown(first_line(error))}",
+            "look at the model's config.json, and at model.config and model.attention in the recipe",
+        ) from error
+    finally:
+        backbone.train(training)
 
 
 @contextmanager

@@ -3,6 +3,9 @@
 Each family of parts (scorers, granularities, ...) has one :class:`Registry`. Its built-in modules are
 imported on the first look-up, never at ``import prunekit``; other packages add parts through the entry
 point group ``prunekit.<folder>``; a part may also be named by its import path, ``package.module:Class``.
+
+An import path is followed where a person says it: in a recipe of theirs, or in code. What a folder names is
+looked up in :func:`registered_alone`: among the registered parts, and in modules that were imported already.
 """
 
 from __future__ import annotations
@@ -12,14 +15,34 @@ import importlib
 import inspect
 import pkgutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from .errors import RecipeError
+from .errors import PrunekitError, RecipeError, first_line
+from .text import shown
 
 T = TypeVar("T")
+
+# Where import paths are looked for after all else: set by the command line to the folder one works in. It
+# joins ``sys.path`` when the first is followed, and not before: a folder's files are not a library's modules.
+import_folder: Path | None = None
+
+_follows_paths: ContextVar[bool] = ContextVar("follows_paths", default=True)
+
+
+@contextmanager
+def registered_alone() -> Iterator[None]:
+    """Import no module for a part in this block: what is read comes from a folder, not from a person."""
+    token = _follows_paths.set(False)
+    try:
+        yield
+    finally:
+        _follows_paths.reset(token)
 
 
 @dataclass(frozen=True)
@@ -90,7 +113,15 @@ class Registry(Generic[T]):
             )
         part = self.get(name)
         self._check_arguments(name, part, arguments, defaults)
-        return part(**{**defaults, **arguments})
+        try:
+            return part(**{**defaults, **arguments})
+        except (PrunekitError, MemoryError):
+            raise
+        except Exception as error:  # of any class: its arguments are what a person wrote
+            raise RecipeError(
+                f"{self.kind} {name!r} cannot be made with these arguments: {shown(first_line(error))}",
+                f"it takes: {', '.join(inspect.signature(part).parameters) or 'nothing'}",
+            ) from error
 
     def names(self) -> list[str]:
         """All registered names, sorted."""
@@ -140,13 +171,33 @@ class Registry(Generic[T]):
 
     def _import(self, path: str) -> type[T]:
         module_name, _, attribute = path.partition(":")
+        if not all(part.isidentifier() for part in [*module_name.split("."), *attribute.split(".")]):
+            raise RecipeError(f"{shown(path)!r} is no import path", "write it as 'package.module:Class'")
+        if not _follows_paths.get() and module_name not in sys.modules:
+            raise RecipeError(
+                f"the {self.kind} {path!r} is not imported: import paths in a folder are not followed",
+                f"if you trust the module, import it first: --import {module_name}, or in a program "
+                f"`import {module_name}`",
+            )
         try:
-            part = getattr(importlib.import_module(module_name), attribute)
-        except (ImportError, AttributeError) as error:
-            raise RecipeError(f"cannot import {self.kind} {path!r}: {error}") from error
+            part: Any = import_module(module_name)
+            for name in attribute.split("."):
+                part = getattr(part, name)
+        except (Exception, SystemExit) as error:  # somebody's own code runs here
+            words = shown(first_line(error))
+            if not isinstance(error, (ImportError, AttributeError)):
+                words = f"its module raises {type(error).__name__}: {words}"
+            raise RecipeError(f"cannot import {self.kind} {path!r}: {words}") from error
         if not (isinstance(part, type) and issubclass(part, self.base)):
             raise RecipeError(f"{path!r} is not a {self.kind}: it does not derive from {self.base.__name__}")
         return part
+
+
+def import_module(name: str) -> Any:
+    """A module that a person named, also one in the folder that the command line works in."""
+    if import_folder is not None and not {"", str(import_folder)} & set(sys.path):
+        sys.path.append(str(import_folder))
+    return importlib.import_module(name)
 
 
 def _same(one: type[Any], other: type[Any]) -> bool:

@@ -75,6 +75,8 @@ class SlimLoader:
         """Load a folder; arguments as in ``PreTrainedModel.from_pretrained``."""
         if config is None:
             config = SlimConfig.from_pretrained(folder)
+        if not isinstance(config.model, PretrainedConfig):
+            raise CheckpointError(f"config.json: model is {config.model!r}, expected a model's configuration")
         inner = config.model
         inner.prunekit_shape = config.shape
         if "attn_implementation" not in kwargs and config._attn_implementation is not None:

@@ -46,7 +46,7 @@ def small_model(seed: int = 0) -> MultiExitForSequenceClassification:
         max_position_embeddings=32,
         initializer_range=0.1,
     )
-    backbone = AutoModel.from_config(config)
+    backbone = AutoModel.from_config(config, trust_remote_code=False)
     return MultiExitForSequenceClassification.from_backbone(backbone, num_labels=3, reads="mean").eval()
 
 

@@ -9,7 +9,15 @@ from transformers import PreTrainedModel
 
 from ..errors import UnsupportedModelError
 from ..registry import Registry
-from .base import Architecture, AttentionParts, FeedForwardParts, PostNormEncoder, select_rows
+from .base import (
+    Architecture,
+    AttentionParts,
+    FeedForwardParts,
+    PostNormEncoder,
+    first_token,
+    last_token,
+    select_rows,
+)
 from .elasticbert import ElasticBertCheckpoint, take_poolers
 from .embedding import FactorizedEmbedding, singular_values, truncated_svd
 from .narrowing import Narrowing, even_layers
@@ -37,15 +45,27 @@ def architecture_of(model: nn.Module) -> Architecture:
         UnsupportedModelError: no registered family has this type.
     """
     model_type = getattr(getattr(backbone_of(model), "config", None), "model_type", None)
+    what = f"{type(model).__name__}, which has no configuration," if not model_type else None
+    return require_architecture(model_type, what)
+
+
+def require_architecture(model_type: str | None, what: str | None = None) -> Architecture:
+    """The adapter of a family.
+
+    Args:
+        model_type: of its configuration.
+        what: how a message calls it.
+
+    Raises:
+        UnsupportedModelError: no registered family has this type.
+    """
     known: list[str] = []
     for name in registry.names():
         part = registry.get(name)
         if model_type in part.model_types:
             return part()
         known.extend(part.model_types)
-    what = (
-        f"model type {model_type!r}" if model_type else f"{type(model).__name__}, which has no configuration,"
-    )
+    what = what or f"model type {model_type!r}"
     raise UnsupportedModelError(
         f"{what} belongs to no registered architecture (known: {', '.join(sorted(known))})",
         "register an Architecture for it, or use the granularity 'channels', which traces any module",
@@ -61,6 +81,17 @@ def longest_input(model: nn.Module) -> int | None:
     # RoBERTa's positions begin behind the padding token's, which has a position of its own.
     tables = (m for m in backbone.modules() if isinstance(m, nn.Embedding) and m.num_embeddings == limit)
     return limit - next((m.padding_idx + 1 for m in tables if m.padding_idx is not None), 0)
+
+
+def vocabulary(model: nn.Module) -> int:
+    """Tokens that the model's word embedding has."""
+    return shape_of(model).vocab_size
+
+
+def segments_of(model: nn.Module) -> int | None:
+    """Segments that the model tells apart; ``None`` where it takes no notice of them."""
+    found = (m for name, m in backbone_of(model).named_modules() if name.endswith("token_type_embeddings"))
+    return next((m.num_embeddings for m in found if isinstance(m, nn.Embedding)), None)
 
 
 def shape_of(model: nn.Module) -> ModelShape:
@@ -92,14 +123,19 @@ __all__ = [
     "architecture_of",
     "backbone_of",
     "even_layers",
+    "first_token",
+    "last_token",
     "longest_input",
     "narrowed",
     "register",
     "registry",
+    "require_architecture",
     "reshape",
+    "segments_of",
     "select_rows",
     "shape_of",
     "singular_values",
     "take_poolers",
     "truncated_svd",
+    "vocabulary",
 ]

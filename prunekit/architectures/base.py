@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import UnsupportedModelError
@@ -52,9 +53,14 @@ class Architecture(ABC):
     """One model family. A new family is one subclass of about 40 lines.
 
     All methods take the bare backbone (``transformers.AutoModel``'s class), not the task model around it.
+
+    Attributes:
+        model_types: of the family's configurations.
+        causal: whether a token sees only those before it, so that the last one has seen all.
     """
 
     model_types: ClassVar[tuple[str, ...]]
+    causal: ClassVar[bool] = False
 
     @abstractmethod
     def layers(self, backbone: nn.Module) -> nn.ModuleList:
@@ -77,15 +83,29 @@ class Architecture(ABC):
         self,
         backbone: nn.Module,
         input_ids: Tensor,
-        attention_mask: Tensor,
+        attention_mask: Tensor | None,
         token_type_ids: Tensor | None,
     ) -> tuple[Tensor, Context]:
-        """Embedding output ``[B, T, H]`` and what every layer takes beside it (mask, positions)."""
+        """Embedding output ``[B, T, H]`` and what every layer takes beside it (mask, positions).
+
+        Args:
+            backbone: the model.
+            input_ids: int64 ``[B, T]``.
+            attention_mask: 1 for tokens, 0 for padding on either side, ``[B, T]``; ``None``: no padding.
+            token_type_ids: int64 ``[B, T]``, for families that have segments.
+        """
 
     def run_layer(self, layer: nn.Module, hidden: Tensor, context: Context) -> Tensor:
         """One layer: ``[B, T, H]`` -> ``[B, T, H]``."""
         output = layer(hidden, **context)
         return output[0] if isinstance(output, tuple) else output
+
+    def finish(self, backbone: nn.Module, hidden: Tensor) -> Tensor:
+        """What stands between the last layer and a head: the final norm of families that have one.
+
+        ``[B, T, H]`` -> ``[B, T, H]``. An exit on any layer reads through it.
+        """
+        return hidden
 
     def sync(self, layer: nn.Module) -> None:  # noqa: B027 - most families have nothing to do here
         """Bring the layer's bookkeeping attributes in line with its present widths."""
@@ -151,6 +171,28 @@ class PostNormEncoder(Architecture):
             for matrix in (parts.query, parts.key)
         )
         return query @ key.transpose(-1, -2) * parts.head_dim**-0.5
+
+
+def positions_of(attention_mask: Tensor | None) -> Tensor | None:
+    """Positions counted from each row's first token, int64 ``[B, T]``, whichever side is padded.
+
+    Padding before it has position 0. ``None`` where there is no mask: positions are those of the row.
+    """
+    if attention_mask is None:
+        return None
+    row = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+    return (row - first_token(attention_mask)[:, None]).clamp_min(0)
+
+
+def first_token(attention_mask: Tensor) -> Tensor:
+    """Where each row's first token stands that is no padding, int64 ``[B]``."""
+    # Of equal values argmax takes the first.
+    return attention_mask.to(torch.int64).argmax(dim=1)
+
+
+def last_token(attention_mask: Tensor) -> Tensor:
+    """Where each row's last token stands that is no padding, int64 ``[B]``."""
+    return attention_mask.shape[1] - 1 - first_token(attention_mask.flip(1))
 
 
 def table_slices(module: nn.Module) -> list[Slice]:

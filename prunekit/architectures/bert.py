@@ -10,7 +10,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from ..errors import RecipeError
 from ..groups import Slice
 from . import register
-from .base import AttentionParts, Context, FeedForwardParts, PostNormEncoder
+from .base import AttentionParts, Context, FeedForwardParts, PostNormEncoder, positions_of
 
 
 @register("bert")
@@ -35,13 +35,19 @@ class Bert(PostNormEncoder):
         return backbone.embeddings, "word_embeddings"
 
     def embed(
-        self, backbone: Any, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None
+        self, backbone: Any, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None
     ) -> tuple[Tensor, Context]:
-        hidden = backbone.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
+        hidden = backbone.embeddings(
+            input_ids=input_ids, token_type_ids=token_type_ids, position_ids=self.positions(attention_mask)
+        )
         mask = create_bidirectional_mask(
             config=backbone.config, inputs_embeds=hidden, attention_mask=attention_mask
         )
         return hidden, {"attention_mask": mask}
+
+    def positions(self, attention_mask: Tensor | None) -> Tensor | None:
+        """Positions to give to the embeddings, int64 ``[B, T]``; ``None`` where they count by themselves."""
+        return positions_of(attention_mask)
 
     def sync(self, layer: Any) -> None:
         inner = layer.attention.self
@@ -55,6 +61,10 @@ class Roberta(Bert):
 
     model_types: ClassVar[tuple[str, ...]] = ("roberta", "xlm-roberta", "camembert")
 
+    def positions(self, attention_mask: Tensor | None) -> Tensor | None:
+        """None: the embeddings count the tokens that are no padding."""
+        return None
+
 
 @register("electra")
 class Electra(Bert):
@@ -63,7 +73,7 @@ class Electra(Bert):
     model_types: ClassVar[tuple[str, ...]] = ("electra",)
 
     def embed(
-        self, backbone: Any, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None
+        self, backbone: Any, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None
     ) -> tuple[Tensor, Context]:
         hidden, context = super().embed(backbone, input_ids, attention_mask, token_type_ids)
         project = getattr(backbone, "embeddings_project", None)

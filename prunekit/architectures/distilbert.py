@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 
 from . import register
-from .base import AttentionParts, Context, FeedForwardParts, PostNormEncoder
+from .base import AttentionParts, Context, FeedForwardParts, PostNormEncoder, positions_of
 
 
 @register("distilbert")
@@ -31,9 +31,9 @@ class DistilBert(PostNormEncoder):
         return backbone.embeddings, "word_embeddings"
 
     def embed(
-        self, backbone: Any, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None
+        self, backbone: Any, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None
     ) -> tuple[Tensor, Context]:
-        hidden = backbone.embeddings(input_ids)
+        hidden = backbone.embeddings(input_ids, position_ids=positions_of(attention_mask))
         mask = create_bidirectional_mask(
             config=backbone.config, inputs_embeds=hidden, attention_mask=attention_mask
         )

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers.masking_utils import create_causal_mask
+from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 
 from . import register
-from .base import Architecture, AttentionParts, Context, FeedForwardParts
+from .base import Architecture, AttentionParts, Context, FeedForwardParts, positions_of
 
 
 @register("llama")
@@ -17,6 +17,11 @@ class Llama(Architecture):
     """Llama and Mistral: pre-norm decoder, rotary positions, grouped queries, gated FFN."""
 
     model_types: ClassVar[tuple[str, ...]] = ("llama", "mistral")
+    causal: ClassVar[bool] = True
+
+    def finish(self, backbone: Any, hidden: Tensor) -> Tensor:
+        normed: Tensor = backbone.norm(hidden)
+        return normed
 
     def layers(self, backbone: Any) -> nn.ModuleList:
         return backbone.layers
@@ -32,16 +37,19 @@ class Llama(Architecture):
         return backbone, "embed_tokens"
 
     def embed(
-        self, backbone: Any, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None
+        self, backbone: Any, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None
     ) -> tuple[Tensor, Context]:
         hidden = backbone.embed_tokens(input_ids)
-        positions = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
-        mask = create_causal_mask(
+        positions = positions_of(attention_mask)
+        if positions is None:
+            positions = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
+        windowed = getattr(backbone.config, "sliding_window", None) is not None
+        make = create_sliding_window_causal_mask if windowed else create_causal_mask
+        mask = make(
             config=backbone.config,
             inputs_embeds=hidden,
             attention_mask=attention_mask,
             past_key_values=None,
-            position_ids=positions,
         )
         rotary = backbone.rotary_emb(hidden, position_ids=positions)
         return hidden, {"attention_mask": mask, "position_embeddings": rotary, "position_ids": positions}

@@ -245,7 +245,9 @@ def _frame(
     heads = shape.hidden_size // width if resized else config.num_attention_heads
     architecture.resize(config, shape.hidden_size, heads, len(shape.layers))
     with torch.device(backbone.device):
-        new = AutoModel.from_config(config, attn_implementation=backbone.config._attn_implementation)
+        new = AutoModel.from_config(
+            config, attn_implementation=backbone.config._attn_implementation, trust_remote_code=False
+        )
     if hasattr(new, "pooler"):
         new.pooler = None
     apply_shape(architecture, new, shape)

@@ -86,7 +86,12 @@ def _print_head(planned: Plan) -> None:
 
 def _exits(planned: Plan) -> str:
     exits, layers = planned.recipe.exits, planned.model.config.exit_layers
-    reads = {"first": "the first token", "mean": "the mean of the tokens", "learned": "a learned mean"}
+    reads = {
+        "first": "the first token",
+        "mean": "the mean of the tokens",
+        "learned": "a learned mean",
+        "last": "the last token",
+    }
     numbers = ", ".join(map(str, layers))
     return f"exits on layers {numbers}, {exits.head}, reading {reads[exits.reads]}"
 

@@ -84,11 +84,10 @@ def load_classifier(
     Raises:
         CheckpointError: the folder is no such model.
     """
-    from transformers import AutoTokenizer
-
     from ..checkpoints import load
-    from ..errors import CheckpointError, first_line
+    from ..errors import CheckpointError
     from ..exits import MultiExitForSequenceClassification
+    from ..pretrained import read_tokenizer, with_padding
 
     model = load(folder)
     if not isinstance(model, MultiExitForSequenceClassification):
@@ -96,17 +95,37 @@ def load_classifier(
             f"{folder} holds a {type(model).__name__}, which has no exits",
             "use transformers' pipeline for it",
         )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except Exception as error:  # transformers passes on whatever its parsers raise
-        raise CheckpointError(
-            f"{folder} has no tokenizer that can be read: {first_line(error)}",
-            "save it beside the model: prunekit.save(model, folder, tokenizer)",
-        ) from error
+    tokenizer = with_padding(read_tokenizer(folder), folder)
+    _try_out(model, folder)
     if threshold is not None:
         policy = dict(model.config.exit_policy or {"name": "entropy"})
         model.set_exit_policy({**policy, "threshold": threshold})
     return model, tokenizer
+
+
+def _try_out(model: MultiExitForSequenceClassification, folder: Path) -> None:
+    """Have the model answer once: what its ``config.json`` says wrongly shows here, not at the first text.
+
+    Raises:
+        CheckpointError: it cannot be run, or its answer is no number.
+    """
+    import torch
+
+    from ..errors import CheckpointError, first_line
+
+    try:
+        with torch.inference_mode():
+            said = model(torch.zeros(1, 2, dtype=torch.int64), all_exits=True).exit_logits
+            model(torch.zeros(1, 2, dtype=torch.int64))
+    except Exception as error:  # whatever the model's modules raise
+        raise CheckpointError(
+            f"the model in {folder} cannot be run: {type(error).__name__}: {first_line(error)}",
+            "its config.json does not describe it: copy the folder again",
+        ) from error
+    if not bool(torch.isfinite(said).all()):
+        raise CheckpointError(
+            f"the model in {folder} answers with NaN or infinity", "take another checkpoint of it"
+        )
 
 
 def most_tokens(model: MultiExitForSequenceClassification, tokenizer: PreTrainedTokenizerBase) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import console
-from ..errors import CheckpointError, UnsupportedModelError, first_line
+from ..errors import CheckpointError, PrunekitError, UnsupportedModelError, first_line
 from .sources import is_run, model_folder
 
 if TYPE_CHECKING:
@@ -24,7 +24,16 @@ def report_on(source: str, *, length: int, depth: int) -> None:
     model = _model(model_folder(source))
     if is_run(Path(source)):
         show_result(Path(source))
-    print_counts(count(model, sequence_length=length), depth)
+    try:
+        counted = count(model, sequence_length=length)
+    except (PrunekitError, MemoryError):
+        raise
+    except Exception as error:  # whatever a model of transformers asks for
+        raise UnsupportedModelError(
+            f"{source}: {type(model).__name__} cannot be run on a text alone: {first_line(error)}",
+            "count it in Python: prunekit.count(model, example_inputs=...)",
+        ) from error
+    print_counts(counted, depth)
     guarantee = guarantee_of(getattr(model, "config", None))
     if guarantee is not None:
         console.out().print(f"guarantee: {guarantee['words']}", markup=False, soft_wrap=True)
@@ -67,7 +76,7 @@ def print_counts(counts: Counts, depth: int) -> None:
 
 def _refuse_missing(source: str) -> None:
     """The hub is not asked for what is meant as a folder: a path, or a name beside runs (``runs/typo``)."""
-    from ..models import is_path
+    from ..pretrained import is_path
 
     folder = Path(source)
     beside = folder.parent.iterdir() if "/" in source and folder.parent.is_dir() else ()
@@ -80,32 +89,32 @@ def _refuse_missing(source: str) -> None:
 
 def _model(folder: Path) -> Any:
     """A model that prunekit wrote; or any model of transformers, by its configuration alone."""
-    from transformers import AutoConfig
-
     from ..checkpoints import load
+    from ..pretrained import read_config
 
-    try:
-        config = AutoConfig.from_pretrained(folder)
-    except Exception as error:  # transformers passes on whatever its parsers raise
-        raise CheckpointError(
-            f"cannot read the configuration of {str(folder)!r}: {first_line(error)}",
-            "give a run folder, a model folder (with config.json), or a name on the hub",
-        ) from error
+    config = read_config(folder)
     if config.model_type.startswith("prunekit"):
         return load(folder)
     return _by_configuration(config, folder)
 
 
 def _by_configuration(config: Any, folder: Path) -> Any:
-    """Counting needs shapes, not weights: the class that the checkpoint names, freshly made."""
+    """Counting needs shapes, not weights: the class that the checkpoint names, made without any."""
+    import torch
     import transformers
+    from transformers import AutoModel, PreTrainedModel
 
-    for name in config.architectures or ():
-        kind = getattr(transformers, name, None)
-        if kind is not None:
-            return kind(config)
-    if type(config) in transformers.AutoModel._model_mapping:
-        return transformers.AutoModel.from_config(config)
+    from ..pretrained import NO_CODE, reading
+
+    names: Any = config.architectures
+    with torch.device("meta"), reading(folder):
+        for name in names if isinstance(names, list) else ():
+            kind: Any = getattr(transformers, name, None) if isinstance(name, str) else None
+            is_model = isinstance(kind, type) and issubclass(kind, PreTrainedModel)
+            if is_model and kind.config_class is type(config):
+                return kind(config)
+        if type(config) in AutoModel._model_mapping:
+            return AutoModel.from_config(config, **NO_CODE)
     raise UnsupportedModelError(
         f"{folder}: transformers has no model class for {config.model_type!r}",
         "count it in Python: prunekit.count(model, example_inputs=...)",

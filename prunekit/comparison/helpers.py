@@ -26,9 +26,10 @@ logger = logging.getLogger(__name__)
 # An interrupt is for the process that started it, which lets it end. The path is that process's own, so that
 # all that it can import can be imported here.
 _START = """\
-import signal, sys
-signal.signal(signal.SIGINT, signal.SIG_IGN)
+import sys
 request, *sys.path = sys.argv[1:]
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 from prunekit.comparison.helper import main
 sys.exit(main(request))
 """

@@ -29,9 +29,9 @@ def validation_score(recipe: Recipe, folder: Path) -> float:
 
 def _validation_score(recipe: Recipe, folder: Path) -> float:
     from accelerate import PartialState
-    from transformers import AutoTokenizer
 
     from ..data import collator, encode, load_task, score
+    from ..pretrained import read_tokenizer
     from ..stages.base import load_model
     from ..stages.outputs import model_outputs
     from ..stages.training.predict import exit_scores
@@ -40,7 +40,7 @@ def _validation_score(recipe: Recipe, folder: Path) -> float:
     for number, key in enumerate(recipe.stages, 1):
         done = folder / "stages" / f"{number}-{key}" / "done.json"
         models.update(json.loads(done.read_text(encoding="utf-8"))["models"])
-    tokenizer = AutoTokenizer.from_pretrained(folder / models["model"])
+    tokenizer = read_tokenizer(folder / models["model"])
     task = encode(load_task(recipe.data, recipe.seed), tokenizer, recipe.training.max_length)
     model = load_model(folder / models["model"], PartialState().device)
     size = recipe.training.eval_batch_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,7 +14,19 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from ..architectures import ModelShape, architecture_of, reshape, select_rows, shape_of, take_poolers
+from ..architectures import (
+    ModelShape,
+    architecture_of,
+    backbone_of,
+    longest_input,
+    reshape,
+    select_rows,
+    shape_of,
+    take_poolers,
+)
+from ..architectures.base import Architecture, first_token, last_token
+from ..errors import CheckpointError, UnsupportedModelError
+from ..registry import registered_alone
 from .certainty import ExitCertainty
 from .config import MultiExitConfig
 from .equilibrium import scale_gradient
@@ -65,17 +78,29 @@ class MultiExitForSequenceClassification(PreTrainedModel):
     main_input_name = "input_ids"
     _supports_sdpa = True
     _supports_attention_backend = True
-    supports_gradient_checkpointing = False
+    # The backbone's layers see to it, where the family can.
+    supports_gradient_checkpointing = True
+    _cuts_are_known = False  # it was said that texts are cut
+    # Its loss is a mean: whoever accumulates gradients divides by the number of batches.
+    accepts_loss_kwargs = False
 
     def __init__(self, config: MultiExitConfig, backbone: PreTrainedModel | None = None) -> None:
         super().__init__(config)
-        if not config.exit_layers:
-            raise ValueError("the configuration names no exit_layers")
+        config.check()
         self.num_labels: int = int(config.num_labels or 2)
         self.backbone = _fresh_backbone(config) if backbone is None else backbone
         self._architecture = architecture_of(self.backbone)
+        self._longest = longest_input(self.backbone)
+        depth = len(self._architecture.layers(self.backbone))
+        if config.exit_layers[-1] != depth:
+            raise CheckpointError(
+                f"config.json: exit_layers is {config.exit_layers}, and the model has {depth} layers",
+                "the last exit stands on the last layer",
+            )
+        with registered_alone():  # the configuration may come from a folder
+            kind = heads.get(config.exit_head)
         self.exits = nn.ModuleList(
-            heads.get(config.exit_head)(
+            kind(
                 config.hidden_size,
                 self.num_labels,
                 reads=config.exit_reads,
@@ -86,7 +111,8 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         )
         self.certainty = ExitCertainty(config.hidden_size) if config.exit_certainty else None
         self.gradient_equilibrium = False
-        self.set_exit_policy(config.exit_policy)
+        with registered_alone():
+            self.set_exit_policy(config.exit_policy)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -102,7 +128,7 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         num_labels: int = 2,
         exit_layers: Literal["all", "last"] | Sequence[int] = "all",
         head: str = "linear",
-        reads: Reads = "first",
+        reads: Reads | None = None,
         dropout: float = 0.1,
         label_names: Sequence[str] | None = None,
     ) -> MultiExitForSequenceClassification:
@@ -110,13 +136,38 @@ class MultiExitForSequenceClassification(PreTrainedModel):
 
         Layers behind the last exit are dropped, and the backbone's own pooler is taken off: a pooled exit on
         the last layer that reads the first token begins with it, as BERT's own classifier does. Poolers that
-        came with a multi-exit checkpoint (ElasticBERT's, one a layer) are what pooled exits begin with.
+        came with a multi-exit checkpoint (ElasticBERT's, one a layer) are what pooled exits begin with. Exits
+        of a family with a final norm read the hidden states through it, on every layer.
+
+        Args:
+            backbone: without a task's head.
+            num_labels: C, at least 2 for a classifier; ``label_names`` give it too.
+            exit_layers: ``"all"``, ``"last"`` or numbers from 1.
+            head: name of an exit head.
+            reads: see :class:`~prunekit.exits.heads.ExitHead`; by default the first token, and the last one
+                of a causal model, whose first token sees no other.
+            dropout: before an exit's classifier.
+            label_names: of the classes.
 
         Raises:
-            UnsupportedModelError: the backbone's family has no registered architecture.
+            UnsupportedModelError: the backbone's family has no registered architecture, or it is a task's
+                model.
             ValueError: ``exit_layers`` names a layer that is not there.
         """
+        if backbone_of(backbone) is not backbone:
+            raise UnsupportedModelError(
+                f"{type(backbone).__name__} is a backbone with a task's head, and exits go on a bare one",
+                "give its backbone: model.base_model, or load it with AutoModel.from_pretrained",
+            )
         architecture = architecture_of(backbone)
+        if reads is None:
+            reads = "last" if architecture.causal else "first"
+        elif reads == "first" and architecture.causal:
+            warnings.warn(
+                f"exits that read the first token of {type(backbone).__name__} answer every text alike: it "
+                "is causal, and its first token sees no other. Give reads='last' or 'mean'",
+                stacklevel=2,
+            )
         depth = len(architecture.layers(backbone))
         layers = exit_layer_numbers(exit_layers, depth)
         if layers[-1] < depth:
@@ -135,6 +186,7 @@ class MultiExitForSequenceClassification(PreTrainedModel):
             exit_head=head,
             exit_reads=reads,
             exit_dropout=dropout,
+            exit_norm=type(architecture).finish is not Architecture.finish,
             num_labels=len(names),
             id2label=dict(enumerate(names)),
             label2id={name: i for i, name in enumerate(names)},
@@ -205,27 +257,97 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         labels: Tensor | None = None,
         all_exits: bool | None = None,
         output_hidden_states: bool | None = None,
-        **kwargs: Any,
-    ) -> MultiExitOutput:
+        return_dict: bool | None = None,
+        **others: Any,
+    ) -> Any:
         """Classify.
+
+        Texts longer than the model takes are cut: their first tokens and, unless the model is causal, the
+        last one, which ends a text.
 
         Args:
             input_ids: int64 ``[B, T]``.
-            attention_mask: 1 for tokens, 0 for padding, ``[B, T]``; default: no padding.
+            attention_mask: 1 for tokens, 0 for padding on either side, ``[B, T]``; default: padding tokens at
+                the ends of a batch's rows are padding; a single row has none.
             token_type_ids: int64 ``[B, T]``, for families that have segments.
             labels: int64 ``[B]``; gives a loss, for which every exit is computed.
             all_exits: compute every exit (``True``) or let examples leave (``False``); default: leave in
                 evaluation where there is a policy and no labels.
             output_hidden_states: also return hidden states; every exit is computed.
+            return_dict: ``False`` gives a plain tuple of what is not ``None``.
+            others: keywords of other models may be ``None`` or ``False``.
+
+        Returns:
+            :class:`MultiExitOutput`.
+
+        Raises:
+            TypeError: a keyword that would have no effect.
+            ValueError: the model is no classifier: it has one class, or says that several may be right.
         """
+        for name, value in others.items():
+            if value is not None and value is not False:
+                raise TypeError(f"{type(self).__name__}.forward() does not take {name!r}")
+        self._require_classes(labels)
         if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
+            attention_mask = self._mask_of(input_ids)
+        if self._longest is not None and input_ids.shape[1] > self._longest:
+            input_ids, attention_mask, token_type_ids = self._cut(input_ids, attention_mask, token_type_ids)
         if all_exits is None:
             all_exits = self.training or self._policy is None or labels is not None
         hidden, context = self._architecture.embed(self.backbone, input_ids, attention_mask, token_type_ids)
-        if not (all_exits or output_hidden_states):
-            return self._leave_early(hidden, context, attention_mask)
-        exit_logits, states, certainty = self._all_exits(hidden, context, attention_mask)
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        if all_exits or output_hidden_states:
+            output = self._classified(hidden, context, mask, labels, bool(output_hidden_states))
+        else:
+            output = self._leave_early(hidden, context, mask)
+        return output.to_tuple() if return_dict is False else output
+
+    def _require_classes(self, labels: Tensor | None) -> None:
+        kind = self.config.problem_type
+        if self.num_labels < 2 or kind not in (None, "single_label_classification"):
+            what = "has one class" if self.num_labels < 2 else f"has the problem_type {kind!r}"
+            raise ValueError(
+                f"the model {what}, and prunekit classifies: one of two or more classes is right"
+            )
+        if labels is not None and (labels.is_floating_point() or labels.dim() != 1):
+            raise ValueError(
+                f"labels are int64 [B], the numbers of classes, not {labels.dtype} {labels.dim()}d"
+            )
+
+    def _mask_of(self, input_ids: Tensor) -> Tensor | None:
+        """Without a mask: 0 for padding tokens at the ends of rows; ``None`` where nothing can be padding."""
+        padding = self.config.backbone.pad_token_id
+        if padding is None or input_ids.shape[0] == 1:
+            return None
+        is_padding = (input_ids == padding).to(torch.int64)
+        ends = is_padding.cumprod(1) + is_padding.flip(1).cumprod(1).flip(1)
+        return (ends == 0).to(torch.int64)
+
+    def _cut(
+        self, input_ids: Tensor, mask: Tensor | None, types: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """As many tokens of every row as the model takes, those that are padding last."""
+        assert self._longest is not None
+        if not self._cuts_are_known:
+            self._cuts_are_known = True
+            logger.warning(
+                "texts longer than %d tokens, which the model takes at most, are cut", self._longest
+            )
+        mask = torch.ones_like(input_ids) if mask is None else mask
+        first, last = first_token(mask)[:, None], last_token(mask)[:, None]
+        places = first + torch.arange(self._longest, device=input_ids.device)
+        if not self._architecture.causal:
+            places[:, -1:] = torch.where(last > places[:, -1:], last, places[:, -1:])
+        inside = (places <= last).to(mask.dtype)
+        places = places.clamp_max(input_ids.shape[1] - 1)
+        kept = None if types is None else types.gather(1, places)
+        return input_ids.gather(1, places), mask.gather(1, places) * inside, kept
+
+    def _classified(
+        self, hidden: Tensor, context: dict[str, Any], mask: Tensor, labels: Tensor | None, with_states: bool
+    ) -> MultiExitOutput:
+        """Every exit's answer."""
+        exit_logits, states, certainty = self._all_exits(hidden, context, mask)
         loss = None
         if labels is not None:
             loss = torch.stack([cross_entropy(logits.float(), labels) for logits in exit_logits]).mean()
@@ -233,8 +355,8 @@ class MultiExitForSequenceClassification(PreTrainedModel):
             loss=loss,
             logits=exit_logits[-1],
             exit_logits=exit_logits,
-            exit_layer=torch.full_like(input_ids[:, 0], self.config.exit_layers[-1]),
-            hidden_states=tuple(states) if output_hidden_states else None,
+            exit_layer=torch.full_like(mask[:, 0], self.config.exit_layers[-1], dtype=torch.int64),
+            hidden_states=tuple(states) if with_states else None,
             exit_certainty=certainty,
         )
 
@@ -254,11 +376,15 @@ class MultiExitForSequenceClassification(PreTrainedModel):
             if self.gradient_equilibrium:
                 hidden = scale_gradient(hidden, 1 / behind[k])
             if k in heads:
-                said, read = heads[k](hidden, mask)
+                said, read = heads[k](self._finished(hidden), mask)
                 logits.append(said)
                 if self.certainty is not None:
                     certainty.append(self.certainty(read))
         return torch.stack(logits), states, torch.stack(certainty) if certainty else None
+
+    def _finished(self, hidden: Tensor) -> Tensor:
+        """What exits read of a layer."""
+        return self._architecture.finish(self.backbone, hidden) if self.config.exit_norm else hidden
 
     def _leave_early(self, hidden: Tensor, context: dict[str, Any], mask: Tensor) -> MultiExitOutput:
         if self._policy is None:
@@ -270,13 +396,13 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         passed: list[Tensor] = []
         sure: list[Tensor] = []
         taken = torch.full((size,), numbers[-1], dtype=torch.int64, device=hidden.device)
-        answers = hidden.new_empty((size, self.num_labels))
+        answers = hidden.new_full((size, self.num_labels), torch.nan)
         index = 0
         for number, layer in enumerate(self._architecture.layers(self.backbone), 1):
             hidden = self._architecture.run_layer(layer, hidden, context)
             if number != numbers[index]:
                 continue
-            logits, read = self.exits[index](hidden, mask)
+            logits, read = self.exits[index](self._finished(hidden), mask)
             answers = answers.to(logits.dtype)
             answers[alive] = logits
             if number == numbers[-1]:
@@ -328,7 +454,7 @@ def drop_pooler(backbone: Any) -> None:
 
 
 def _fresh_backbone(config: MultiExitConfig) -> PreTrainedModel:
-    backbone = AutoModel.from_config(config.backbone)
+    backbone = AutoModel.from_config(config.backbone, trust_remote_code=False)
     drop_pooler(backbone)
     if config.shape is not None:
         reshape(backbone, ModelShape.from_dict(config.shape))

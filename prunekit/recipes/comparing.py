@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import PurePath
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 # A task says what is trained on, not what the run is called or compared with.
 _NOT_A_TASKS = ("name", "description", "output", "extends", "compare", "stages", "shares", "seed")
 _NOT_A_SYSTEMS = ("name", "description", "output", "compare", "seed", "data")
+_MOST_COMBINATIONS = 1000
 _NOT_TRIED = (*_NOT_A_SYSTEMS, "model", "training", "extends", "stages", "shares", "label", "grid")
 
 
@@ -24,6 +26,9 @@ def _values_to_try(grid: dict[str, list[Any]]) -> dict[str, list[Any]]:
             raise ValueError(f"{key!r} is not the dotted key of a setting")
         if key.split(".")[0] in _NOT_TRIED:
             raise ValueError(f"{key} is shared by all that is compared, and cannot be tried")
+    combinations = math.prod(map(len, grid.values()))
+    if combinations > _MOST_COMBINATIONS:
+        raise ValueError(f"{combinations:,} combinations to try, at most {_MOST_COMBINATIONS:,} are")
     return grid
 
 
@@ -116,7 +121,10 @@ class CompareConfig(BaseModel):
         "whom, and judged by what",
     )
     seeds: list[int] | None = Field(
-        None, min_length=1, description="training seeds, the recipe's own first; default: the recipe's alone"
+        None,
+        min_length=1,
+        max_length=1000,
+        description="training seeds, the recipe's own first; default: the recipe's alone",
     )
     tasks: dict[str, TaskSettings] = Field(
         default_factory=dict,

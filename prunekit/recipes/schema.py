@@ -38,7 +38,7 @@ class Recipe(BaseModel):
     data: DataConfig = Field(default_factory=DataConfig)
     exits: ExitsConfig = Field(default_factory=ExitsConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
-    stages: list[str] = Field(min_length=1, description="the stages, in the order they run")
+    stages: list[str] = Field(min_length=1, max_length=100, description="the stages, in the order they run")
     shares: list[str | dict[str, Any]] = Field(
         default_factory=list,
         description="what this recipe takes from another that is compared with it, so that both have the "

@@ -14,8 +14,10 @@ from typing import Any
 import yaml
 
 from ..errors import RecipeError
+from ..text import has_surrogates, shown
 
 Path = tuple[str, ...]
+Pair = tuple[yaml.Node, yaml.Node]
 
 # Far more than any recipe holds; what is refused is an alias that expands without end.
 _MAX_VALUES = 100_000
@@ -72,6 +74,9 @@ _RESOLVERS = (
     ),
     ("tag:yaml.org,2002:merge", r"<<", ["<"]),
 )
+# What a scalar with a tag of its own may say: by the same rules as without one.
+_FITTING = {tag.rpartition(":")[2]: re.compile(pattern) for tag, pattern, _ in _RESOLVERS}
+
 for _class in (_Loader, _Dumper):
     _class.yaml_implicit_resolvers = {}
     for _tag, _pattern, _first in _RESOLVERS:
@@ -135,16 +140,23 @@ class _Builder:
         self.name = name
         self.marks = marks
         self.values = 0
+        self._flat: dict[int, dict[str, Pair]] = {}
 
     def build(self, node: yaml.Node, path: Path, outer: tuple[int, ...]) -> Any:
         self.values += 1
         if id(node) in outer or self.values > _MAX_VALUES:
             raise RecipeError(f"{self._place(node)}: {_dotted(path)}: an alias that never ends")
         outer = (*outer, id(node))
-        if node.tag.removeprefix("tag:yaml.org,2002:") not in _TAGS:
+        tag = node.tag.removeprefix("tag:yaml.org,2002:")
+        if tag not in _TAGS:
             raise RecipeError(
                 f"{self._place(node)}: {_dotted(path)}: the tag {node.tag!r} is not read",
                 "recipes hold plain text, numbers, true, false, null, lists and mappings",
+            )
+        if not _fits(tag, node):
+            raise RecipeError(
+                f"{self._place(node)}: {_dotted(path)}: {_kind(node)} does not fit the tag !!{tag}",
+                "leave the tag out",
             )
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path, outer)
@@ -167,34 +179,82 @@ class _Builder:
                     "keep one of the two",
                 )
             lines[key] = key_node.start_mark.line + 1
-        try:
-            self.loader.flatten_mapping(node)
-        except yaml.MarkedYAMLError as error:
-            raise RecipeError(f"{self._place(node)}: {_dotted(path)}: {error.problem}") from error
         result = {}
-        for key_node, value_node in node.value:
-            key = self._key(key_node, path)
+        for key, (key_node, value_node) in self._pairs(node, path, outer).items():
             here = (*path, key)
             self._mark(here, key_node)
             result[key] = self.build(value_node, here, outer)
         return result
 
+    def _pairs(self, node: yaml.MappingNode, path: Path, outer: tuple[int, ...]) -> dict[str, Pair]:
+        """Key -> its nodes, with what is merged in (``<<``); of two values its own counts, then the first."""
+        if id(node) in self._flat:
+            return self._flat[id(node)]
+        merged: dict[str, Pair] = {}
+        own: dict[str, Pair] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag != "tag:yaml.org,2002:merge":
+                own[self._key(key_node, path)] = (key_node, value_node)
+                continue
+            found: dict[str, Pair] = {}
+            for inner in value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]:
+                if not isinstance(inner, yaml.MappingNode) or id(inner) in outer:
+                    raise RecipeError(
+                        f"{self._place(inner)}: {_dotted(path)}: << merges mappings, found {_kind(inner)}"
+                        + (" around itself" if id(inner) in outer else "")
+                    )
+                found = {**self._pairs(inner, path, (*outer, id(inner))), **found}
+            merged |= found
+        self._flat[id(node)] = {**merged, **own}
+        return self._flat[id(node)]
+
     def _key(self, node: yaml.Node, path: Path) -> str:
         if not isinstance(node, yaml.ScalarNode):
             raise RecipeError(f"{self._place(node)}: {_dotted(path)}: a key is a word, not {_kind(node)}")
-        return str(node.value)
+        return self._text(str(node.value), node, path)
 
     def _scalar(self, node: yaml.Node, path: Path) -> Any:
         try:
-            return self.loader.construct_object(node)
-        except (yaml.YAMLError, ValueError, KeyError) as error:
-            raise RecipeError(f"{self._place(node)}: {_dotted(path)}: cannot read {node.value!r}") from error
+            value = self.loader.construct_object(node)
+        except (yaml.YAMLError, ValueError, KeyError, OverflowError) as error:
+            raise RecipeError(
+                f"{self._place(node)}: {_dotted(path)}: cannot read {_shortly(node.value)}"
+            ) from error
+        return self._text(value, node, path) if isinstance(value, str) else value
+
+    def _text(self, text: str, node: yaml.Node, path: Path) -> str:
+        r"""A text that a file can hold: the two halves of a pair, as JSON writes them, are one character."""
+        if not has_surrogates(text):
+            return text
+        try:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            raise RecipeError(
+                f"{self._place(node)}: {_dotted(path)}: {_shortly(text)} holds half of a surrogate pair, "
+                "which is no character: no file can hold it",
+                r"write the character itself, or \U and its number in eight digits",
+            ) from None
 
     def _mark(self, path: Path, node: yaml.Node) -> None:
         self.marks[path] = Location(self.name, node.start_mark.line + 1, node.start_mark.column + 1)
 
     def _place(self, node: yaml.Node) -> Location:
         return Location(self.name, node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def _fits(tag: str, node: yaml.Node) -> bool:
+    """Whether a tag, given or found, is one of what the node is."""
+    if isinstance(node, yaml.MappingNode) or tag == "map":
+        return tag == "map" and isinstance(node, yaml.MappingNode)
+    if isinstance(node, yaml.SequenceNode) or tag == "seq":
+        return tag == "seq" and isinstance(node, yaml.SequenceNode)
+    if tag == "float" and _FITTING["int"].fullmatch(node.value):
+        return True
+    return tag == "str" or _FITTING[tag].fullmatch(node.value) is not None
+
+
+def _shortly(text: str) -> str:
+    return shown(repr(text if len(text) <= 60 else text[:57] + "..."))
 
 
 def _dotted(path: Path) -> str:
@@ -204,4 +264,4 @@ def _dotted(path: Path) -> str:
 def _kind(node: yaml.Node) -> str:
     if isinstance(node, yaml.MappingNode):
         return "a mapping"
-    return "a list" if isinstance(node, yaml.SequenceNode) else f"the value {node.value!r}"
+    return "a list" if isinstance(node, yaml.SequenceNode) else f"the value {_shortly(node.value)}"

@@ -11,6 +11,7 @@ from ..files import write_json
 from ..recipes import Recipe, recipe_from_mapping
 from ..recipes.overrides import set_key
 from ..recipes.source import Location, Source, parse
+from ..registry import registered_alone
 
 DONE = "done.json"
 INFO = "run.json"
@@ -49,7 +50,8 @@ def recipe_of(folder: Path) -> Recipe:
     Raises:
         RecipeError: it was written by a version whose recipes mean nothing to this one.
     """
-    return recipe_from_mapping(made_with(folder))
+    with registered_alone():
+        return recipe_from_mapping(made_with(folder))
 
 
 def kept_settings(folder: Path) -> dict[str, Any]:
@@ -75,7 +77,8 @@ def made_with(folder: Path) -> dict[str, Any]:
 def with_defaults(data: dict[str, Any]) -> dict[str, Any]:
     """A resolved recipe of an earlier version, with the keys that it did not know yet at their defaults."""
     try:
-        return recipe_from_mapping(data).resolved()
+        with registered_alone():
+            return recipe_from_mapping(data).resolved()
     except RecipeError:
         return data  # the differences tell why
 

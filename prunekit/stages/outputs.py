@@ -46,13 +46,13 @@ def outputs_of(run_folder: Path, split: str) -> ExitOutputs:
 
 def _computed(run_folder: Path, split: str) -> ExitOutputs:
     from accelerate import PartialState
-    from transformers import AutoTokenizer
 
     from ..data import collator, encode, load_task
+    from ..pretrained import read_tokenizer
     from ..runs import recipe_of
 
     recipe = recipe_of(run_folder)
-    tokenizer = AutoTokenizer.from_pretrained(run_folder / "model")
+    tokenizer = read_tokenizer(run_folder / "model")
     task = encode(load_task(recipe.data, recipe.seed), tokenizer, recipe.training.max_length)
     device = PartialState().device
     original = _original(run_folder, recipe.stages)

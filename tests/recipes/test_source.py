@@ -96,10 +96,10 @@ def test_marks_name_line_and_column():
         ("? [a]\n: 1\n", r"r.yaml:1:3: the recipe: a key is a word, not a list"),
         ("a: !!python/object/apply:os.getcwd []\n", r"r.yaml:1:4: a: the tag .* is not read"),
         ("a: !custom 3\n", r"r.yaml:1:4: a: the tag '!custom' is not read"),
-        ("a: !!int word\n", r"r.yaml:1:4: a: cannot read 'word'"),
+        ("a: !!int word\n", r"r.yaml:1:4: a: the value 'word' does not fit the tag !!int"),
         ("a: &x\n  b: *x\n", r"an alias that never ends"),
         ("a: 1\n---\nb: 2\n", r"r.yaml:2:1: not valid YAML"),
-        ("a: {<<: 3}\n", r"r.yaml:1:4: a: expected a mapping"),
+        ("a: {<<: 3}\n", r"r.yaml:1:9: a: << merges mappings, found the value '3'"),
         ("a: " + "[" * 5000, r"r.yaml.*not valid YAML"),
     ],
 )

@@ -7,9 +7,10 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from ...architectures import first_token, last_token
 from ...errors import RecipeError
 
-Reads = Literal["first", "mean", "learned"]
+Reads = Literal["first", "last", "mean", "learned"]
 
 
 class ExitHead(nn.Module):
@@ -21,8 +22,8 @@ class ExitHead(nn.Module):
     Args:
         hidden_size: H.
         num_labels: C.
-        reads: ``"first"`` token; ``"mean"`` of the unpadded tokens; ``"learned"``: their average weighted by
-            the softmax of a learned query, which begins as the mean.
+        reads: ``"first"`` or ``"last"`` token that is no padding; ``"mean"`` of these tokens; ``"learned"``:
+            their average weighted by the softmax of a learned query, which begins as the mean.
         dropout: before the linear layer, in training.
         initializer_range: standard deviation of the initial weights.
 
@@ -77,8 +78,9 @@ class ExitHead(nn.Module):
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """What the classifier reads of ``[B, T, H]``: ``[B, H]``."""
-        if self.reads == "first":
-            return hidden[:, 0]
+        if self.reads in ("first", "last"):
+            place = first_token(mask) if self.reads == "first" else last_token(mask)
+            return hidden.gather(1, place[:, None, None].expand(-1, 1, hidden.shape[2])).squeeze(1)
         if self.query is None:
             weights = mask.to(hidden.dtype)
             return (hidden * weights[..., None]).sum(1) / weights.sum(1, keepdim=True).clamp_min(1)
