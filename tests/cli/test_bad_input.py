@@ -183,9 +183,7 @@ def test_checkpoints_that_cannot_be_read(prunekit, model, tmp_path):
     tensors = load_file(weights)
     tensors.popitem()
     save_file(tensors, weights, {"format": "pt"})
-    refused(
-        prunekit("predict", model, "text"), f"cannot read the model in {model}", "the file lacks"
-    )
+    refused(prunekit("predict", model, "text"), f"cannot read the model in {model}", "the file lacks")
 
 
 def test_a_run_without_a_model_yet(prunekit, tmp_path):
