@@ -322,14 +322,34 @@ def test_a_config_json_that_cannot_be_read_names_the_file(plain, content, part):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("hidden_act", "abc"), ("hidden_size", "abc"), ("hidden_size", -16), ("num_hidden_layers", -1),
-        ("num_hidden_layers", 0), ("num_hidden_layers", 1.5), ("num_attention_heads", 0), ("hidden_size", None),
-        ("hidden_dropout_prob", 2), ("layer_norm_eps", "abc"), ("pad_token_id", 10_000_000), ("vocab_size", -1),
-        ("max_position_embeddings", -5), ("add_cross_attention", True), ("is_decoder", True), ("id2label", 1),
-        ("dtype", "abc"), ("__class__", 1), ("attribute_map", 1), ("_attn_implementation", "foo"), ("to_dict", 1),
-        ("model_type", "gpt2"), ("num_hidden_layers", 10**9), ("architectures", 3), ("", 1), ("hidden_size", [16]),
+        ("hidden_act", "abc"),
+        ("hidden_size", "abc"),
+        ("hidden_size", -16),
+        ("num_hidden_layers", -1),
+        ("num_hidden_layers", 0),
+        ("num_hidden_layers", 1.5),
+        ("num_attention_heads", 0),
+        ("hidden_size", None),
+        ("hidden_dropout_prob", 2),
+        ("layer_norm_eps", "abc"),
+        ("pad_token_id", 10_000_000),
+        ("vocab_size", -1),
+        ("max_position_embeddings", -5),
+        ("add_cross_attention", True),
+        ("is_decoder", True),
+        ("id2label", 1),
+        ("dtype", "abc"),
+        ("__class__", 1),
+        ("attribute_map", 1),
+        ("_attn_implementation", "foo"),
+        ("to_dict", 1),
+        ("model_type", "gpt2"),
+        ("num_hidden_layers", 10**9),
+        ("architectures", 3),
+        ("", 1),
+        ("hidden_size", [16]),
     ],
-)  # fmt: skip
+)
 def test_settings_of_the_model_that_do_not_fit_are_the_recipes_fault(key, value):
     with pytest.raises((RecipeError, CheckpointError, UnsupportedModelError)):
         skeleton(ModelConfig(config={key: value}), vocab_size=50)
@@ -345,7 +365,7 @@ def test_attention_that_a_family_lacks_is_said(monkeypatch):
 
     monkeypatch.setattr(BertModel, "_supports_sdpa", False)
     monkeypatch.setattr(BertModel, "_supports_attention_backend", False)
-    with pytest.raises(RecipeError, match="set model.attention=eager"):
+    with pytest.raises(RecipeError, match=r"set model\.attention=eager"):
         skeleton(ModelConfig(), vocab_size=50)
 
 
