@@ -236,8 +236,9 @@ def predict(
     file: Annotated[
         Path | None,
         typer.Option(
+            readable=False,
             help="Read texts from this file: the columns of text of a csv, tsv, json, jsonl or parquet file, "
-            "the lines of any other."
+            "the lines of any other.",
         ),
     ] = None,
     threshold: Annotated[
@@ -274,8 +275,9 @@ def calibrate(
     data: Annotated[
         Path | None,
         typer.Option(
+            readable=False,
             help="Labelled examples that neither training nor any choice has seen; for a run, those it held "
-            "out by default."
+            "out by default.",
         ),
     ] = None,
     policy: Annotated[
@@ -383,13 +385,22 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _complain(error.message, error.mend)
         return error.exit_code
     except BrokenPipeError:
-        # The reader of our output (head, less) has gone: not an error. Nothing is left to be flushed at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _reader_gone()
+    except SystemExit as ended:
+        # click ends so itself where it sees a broken pipe first.
+        if not isinstance(ended.__context__, BrokenPipeError):
+            raise
+        return _reader_gone()
     except Exception as error:
         return _unexpected(error)
     # Newer typers answer an interrupt with its code.
     return _stopped() if code == INTERRUPTED else code or 0
+
+
+def _reader_gone() -> int:
+    """The reader of our output (head, less) has gone: not an error. Nothing is left to be flushed at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _stopped() -> int:
