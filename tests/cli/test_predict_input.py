@@ -296,3 +296,30 @@ def test_a_checkpoint_keeps_the_order_of_its_classes(prunekit, tmp_path):
     again = outputs_of(run, "test")
     assert again.labels.tolist() == outputs.labels.tolist()
     assert [text.split()[1] for text in again.texts] == [["good", "bad"][n] for n in again.labels]
+
+
+def test_compared_checkpoints_that_number_the_same_labels_differently(prunekit, tmp_path):
+    """Refused before anything is trained; a recipe that says in which order mends it."""
+    from transformers import BertConfig, BertForSequenceClassification
+
+    tokenizer = word_tokenizer(["a good film", "a bad film"])
+    for name, names in (("one", {0: "pos", 1: "neg"}), ("two", {0: "neg", 1: "pos"})):
+        config = BertConfig(
+            vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+            intermediate_size=16, id2label=names, label2id={label: n for n, label in names.items()},
+        )  # fmt: skip
+        BertForSequenceClassification(config).save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+    rows = [f"a {'good' if n % 2 else 'bad'} film {n},{'pos' if n % 2 else 'neg'}\n" for n in range(40)]
+    Path("t.csv").write_text("text,label\n" + "".join(rows))
+    arguments = [
+        "apply", "costeff", "--name", "x", "model.name=one", "data.task=mine", "data.train_file=t.csv",
+        "data.test_fraction=0.25", "data.train_size=null", "data.validation_size=null", "data.test_size=null",
+        "stages=[finetune, evaluate]", "finetune.epochs=0.5", "training.threads=1",
+        "compare.systems={deebert: null, pabee: null, other: {model: {name: two}}}",
+    ]  # fmt: skip
+    said = prunekit(*arguments)
+    refused(said, "number the labels of mine differently: one: pos, neg; two: neg, pos", "data.label_names")
+    assert not list(Path("runs").glob("*/stages"))
+    said = prunekit(*arguments, "data.label_names=[neg, pos]")
+    assert said.code == 0, said.err
