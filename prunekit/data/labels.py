@@ -80,10 +80,19 @@ def read_texts(table: Table, column: str, key: str) -> list[str]:
     return [value.strip() for value in values]
 
 
-def label_names_of(table: Table, column: str, given: Sequence[str] | None) -> list[str]:
+def label_names_of(
+    table: Table, column: str, given: Sequence[str] | None, of_model: Sequence[str] | None = None
+) -> list[str]:
     """Label names in the order of their numbers: the given ones, the table's own, or its values sorted.
 
     Integer labels sort by value, others alphabetically.
+
+    Args:
+        table: with the column.
+        column: of the label.
+        given: all names, by the recipe or GLUE.
+        of_model: those of a model's classes. Where it has all of the data's, nobody needs to guess whether
+            the column is one of classes.
 
     Raises:
         DataError: the labels are missing, or numbers with fractions (regression); if nobody names them, also
@@ -94,13 +103,14 @@ def label_names_of(table: Table, column: str, given: Sequence[str] | None) -> li
     if names:
         return list(names)
     distinct = set(values)
-    if len(distinct) == 1:
+    known = distinct <= set(of_model or ())
+    if len(distinct) == 1 and not known:
         raise DataError(
             f"{table.origin}: column {column!r} holds one label, {_short(values[0])!r}, in {len(values)} "
             "examples",
             "a classifier needs two classes at least; check data.label and the file",
         )
-    if len(distinct) > max(20, len(values) // 2):
+    if len(distinct) > max(20, len(values) // 2) and not known:
         raise DataError(
             f"{table.origin}: column {column!r} holds {len(distinct)} labels in {len(values)} examples",
             "name the column of the class with data.label, or all classes with data.label_names",

@@ -106,8 +106,10 @@ def load_task(config: DataConfig, seed: int, model_names: Sequence[str] | None =
     if glue is not None and not config.from_files and config.hub_name is None:
         tables["train"] = _without_empty(tables["train"], texts)
     given = config.label_names or (list(glue.label_names) if glue is not None else None)
-    names = label_names_of(tables["train"], label, given)
+    names = label_names_of(tables["train"], label, given, model_names)
     numbered = list(names) if given is not None else in_model_order(names, model_names)
+    # Splits are drawn by the data's own numbers; classes that only other files have come after those.
+    names += [name for name in numbered if name not in names]
     metrics: list[str] = list(config.metrics or (glue.metrics if glue is not None else ("accuracy",)))
     check_metrics(metrics, len(numbered))
     examples = {

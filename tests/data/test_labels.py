@@ -139,7 +139,11 @@ def test_one_example_a_class_where_names_are_given(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", names)
     test = jsonl(tmp_path / "b.jsonl", ["class 7"])
     assert load(path, test, label_names=names).label_names == names
-    assert "30 labels in 30 examples" in refusal(path, test)
+    assert load(path, test, names=names[::-1]).label_names == names[::-1]
+    assert load(test, test, names=names, validation_file=path).label_names == names
+    for strange in (None, names[1:]):
+        assert "30 labels in 30 examples" in refusal(path, test, names=strange)
+    assert "holds one label" in refusal(test, names=names[:7])
     assert list(load(test, test, label_names=names, test_size=1, validation_file=path).train["label"]) == [7]
 
 

@@ -30,12 +30,15 @@ def load(folder: Path, **files: str) -> None:
 
 
 @pytest.mark.parametrize("other", ["train", "test"])
-@pytest.mark.parametrize("way", ["same", "link", "detour"])
+@pytest.mark.parametrize("way", ["same", "link", "hard link", "detour"])
 def test_validation_from_a_file_of_another_part(folder: Path, other: str, way: str) -> None:
     name = other
     if way == "link":
         name = "link"
         (folder / "link.tsv").symlink_to(folder / f"{other}.tsv")
+    if way == "hard link":
+        name = "link"
+        (folder / "link.tsv").hardlink_to(folder / f"{other}.tsv")
     if way == "detour":
         (folder / "sub").mkdir()
         name = f"sub/../{other}"
