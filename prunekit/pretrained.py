@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 NO_CODE: dict[str, Any] = {"trust_remote_code": False}
 
 # More layers or classes than any model has, and numbers that no memory holds: making them would never end.
-_MOST_LAYERS, _MOST_CLASSES, _MOST = 1_000, 1_000_000, 2**40
+_MOST_LAYERS, _MOST_CLASSES, _MOST = 300, 1_000_000, 2**40
 _LAYERS = ("layers", "layer", "experts", "depth", "depths", "stages", "blocks")
 _MOST_BYTES = 64 << 20
 _COPY = "the file is damaged or of another kind: copy the model folder again"
