@@ -6,6 +6,7 @@ PyTorch and transformers are imported inside the commands, so that ``--help`` an
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -227,9 +228,18 @@ def predict(
     ] = None,
     pair: Annotated[
         bool,
-        typer.Option("--pair", help="Texts are pairs: two arguments each; a tab between them in lines."),
+        typer.Option(
+            "--pair",
+            help="Texts are pairs: two arguments each; a tab between them in lines; two columns of a table.",
+        ),
     ] = False,
-    file: Annotated[Path | None, typer.Option(help="Read texts from this file, a line each.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Read texts from this file: the columns of text of a csv, tsv, json, jsonl or parquet file, "
+            "the lines of any other."
+        ),
+    ] = None,
     threshold: Annotated[
         float | None, typer.Option(min=0, help="Threshold of the exit policy; the model's own by default.")
     ] = None,
@@ -238,11 +248,15 @@ def predict(
 ) -> None:
     """Classify texts: label, confidence and the layer each left at.
 
+    Texts are UTF-8; blank lines are passed over. Into a pipe or a file go tab-separated lines in UTF-8, with
+    tabs and control characters of a text as escapes.
+
     [bold]Examples[/bold]
 
       prunekit predict runs/costeff "The soup was bland." "Nobody could call the soup bland."
       prunekit predict runs/mrpc --pair "He left." "He went away."
       prunekit predict runs/costeff --file sentences.txt > labels.txt
+      prunekit predict runs/costeff --file test.csv
       cat sentences.txt | prunekit predict runs/costeff
     """
     from .commands.predict import predict_texts
@@ -329,10 +343,31 @@ def schema() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code; an error becomes one message, not a traceback."""
+    _settle_streams()
     console.setup()
     # Parts that a recipe names by import path may lie in the folder one works in.
     registry.import_folder = Path.cwd()
     sys.exit(run(arguments))
+
+
+def _settle_streams() -> None:
+    """Have streams that can take all that is written to them, whatever the locale is.
+
+    Into a pipe or a file goes UTF-8; a terminal is shown ``?`` for what it cannot show. A closed stream takes
+    all that is written to it, and its number is in use, so that no file is opened under it.
+    """
+    while (taken := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(taken)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            if stream.isatty():
+                stream.reconfigure(errors="replace")
+            else:
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

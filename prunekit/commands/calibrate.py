@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import console
 from ..errors import DataError, PrunekitError, RecipeError
 from .predict import device, load_classifier, most_tokens
-from .sources import is_run, model_folder
+from .sources import is_run, model_folder, run_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -184,7 +184,7 @@ def _made_of(source: Path) -> tuple[TaskData | None, str]:
     from ..data import load_task
     from ..runs import recipe_of
 
-    run = next((folder for folder in (source, source.resolve().parent) if is_run(folder)), None)
+    run = run_of(source)
     if run is None:
         return None, ""
     try:

@@ -54,15 +54,17 @@ def read_task(recipe: Recipe) -> tuple[EncodedTask | None, int | None]:
 
     Examples on the hub are not fetched for a plan.
     """
-    from ..data import encode, load_task
+    from ..data import encode, label_names_of_model, load_task
     from ..data.config import REVIEWS
     from ..models import load_tokenizer
 
     config = recipe.data
     if not (config.from_files or config.task == REVIEWS):
         return None, None
+    with located(recipe, "model", "name"):
+        names = label_names_of_model(recipe.model)
     with located(recipe, "data"):
-        task = load_task(config, recipe.seed)
+        task = load_task(config, recipe.seed, names)
     with located(recipe, "model", "name"):
         texts = [
             text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import console
 from ..errors import DataError, RecipeError
-from .sources import model_folder
+from ..text import has_surrogates, shown
+from .sources import model_folder, run_of
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +27,8 @@ logger = logging.getLogger(__name__)
 _BATCH = 32
 
 Text = tuple[str, ...]
+# Where a text comes from, for messages, and the text or the pair of texts.
+Placed = tuple[str, Text]
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,13 @@ def predict_texts(
         raise RecipeError("texts are given and --file as well", "keep one of the two")
     from ..calibration import guarantee_of
 
-    given: Iterable[tuple[str, Text]] = _from_arguments(texts, pair) if texts else _from_lines(file, pair)
+    given: Iterable[Placed]
+    if texts:
+        given = _from_arguments(texts, pair)
+    elif file is not None:
+        given = _from_file(str(file), pair, source)
+    else:
+        given = _from_standard_input(pair)
     console.quiet_libraries()
     model, tokenizer = load_classifier(model_folder(source), threshold)
     # transformers wraps `to` such that type checkers lose its arguments.
@@ -53,23 +63,24 @@ def predict_texts(
     guarantee = guarantee_of(model.config)
     if guarantee is not None:
         logger.debug(guarantee["words"])
-    if texts or file is not None:
+    if isinstance(given, list):
         # One that cannot be answered is refused before the first answer; standard input may have no end.
-        given = list(given)
         check_texts(tokenizer, given)
     # Into a pipe or a file go plain tab-separated lines, which other programs can read as they come.
     if not console.out().is_terminal:
         print("label", "confidence", "exit_layer", "text", sep="\t")
         for answer in predictions(model, tokenizer, given):
-            fields = (answer.label, f"{answer.confidence:.4f}", answer.exit_layer, *answer.text)
-            print(*fields, sep="\t", flush=True)
+            label, *words = (shown(part, keep="") for part in (answer.label, *answer.text))
+            print(label, f"{answer.confidence:.4f}", answer.exit_layer, *words, sep="\t", flush=True)
         return
+    from rich.text import Text as Words
+
     depth = model.config.exit_layers[-1]
     table = console.table("", "text", "label", "confidence", "exit layer")
     for answer in predictions(model, tokenizer, given):
         table.add_row(
-            " / ".join(answer.text),
-            answer.label,
+            Words(shown(" / ".join(answer.text), keep="")),
+            Words(shown(answer.label, keep="")),
             f"{answer.confidence:.1%}",
             f"{answer.exit_layer} of {depth}",
         )
@@ -143,7 +154,7 @@ def device() -> torch.device:
     return PartialState().device
 
 
-def check_texts(tokenizer: PreTrainedTokenizerBase, texts: Iterable[tuple[str, Text]]) -> None:
+def check_texts(tokenizer: PreTrainedTokenizerBase, texts: Iterable[Placed]) -> None:
     """Raise ``DataError`` naming the place of the first text that tokenises to nothing."""
     from ..data import check_text
 
@@ -155,7 +166,7 @@ def check_texts(tokenizer: PreTrainedTokenizerBase, texts: Iterable[tuple[str, T
 def predictions(
     model: MultiExitForSequenceClassification,
     tokenizer: PreTrainedTokenizerBase,
-    texts: Iterable[tuple[str, Text]],
+    texts: Iterable[Placed],
 ) -> Iterator[Prediction]:
     """Answers in the order of the texts, computed in batches on the model's device.
 
@@ -205,32 +216,87 @@ def predictions(
         )  # fmt: skip
 
 
-def _from_arguments(texts: Sequence[str], pair: bool) -> Iterator[tuple[str, Text]]:
+def _from_arguments(texts: Sequence[str], pair: bool) -> list[Placed]:
+    texts = [_argument(text, number) for number, text in enumerate(texts, 1)]
     if not pair:
-        return ((f"argument {number}", (text,)) for number, text in enumerate(texts, 1))
+        return [(f"argument {number}", (text,)) for number, text in enumerate(texts, 1)]
     if len(texts) % 2:
         raise DataError(f"--pair takes texts two by two, and {len(texts)} are given")
-    return (
+    return [
         (f"arguments {number} and {number + 1}", (texts[number - 1], texts[number]))
         for number in range(1, len(texts), 2)
-    )
+    ]
 
 
-def _from_lines(file: Path | None, pair: bool) -> Iterator[tuple[str, Text]]:
-    name = "standard input" if file is None else str(file)
-    if file is None and sys.stdin.isatty():
-        console.err().print("reading texts from the terminal, a line each; end with Ctrl-D")
+def _argument(text: str, number: int) -> str:
+    """An argument as the text it is: Python leaves what the locale cannot read as single bytes in it."""
+    if not has_surrogates(text):
+        return text
+    from ..data import text_of
+
     try:
-        with sys.stdin if file is None else file.open(encoding="utf-8") as stream:
-            for number, line in enumerate(stream, 1):
-                place = f"{name}, line {number}"
-                parts = tuple(line.rstrip("\r\n").split("\t")) if pair else (line.rstrip("\r\n"),)
-                if pair and len(parts) != 2:
-                    raise DataError(
-                        f"{place}: expected two texts with a tab between them, found {len(parts)}"
-                    )
-                yield place, parts
+        written = os.fsencode(text)
+    except UnicodeEncodeError:
+        raise DataError(
+            f"argument {number} holds half a character: {shown(text, keep='')}", "write the whole character"
+        ) from None
+    return text_of(written, f"argument {number}")
+
+
+def _from_file(file: str, pair: bool, source: str) -> list[Placed]:
+    """A table's columns of text, found as those of training data; a file of another kind is a text a line."""
+    from ..data import TABLE_KINDS, check_file, content_of, lines_of, load_texts, text_of
+    from ..runs import recipe_of
+
+    if file.lower().endswith(TABLE_KINDS):
+        run = run_of(source)
+        return load_texts(file, "--file", None if run is None else recipe_of(run).data, pair)
+    check_file(
+        file, "--file", "give a file; send what comes from elsewhere to standard input, without --file"
+    )
+    name = shown(file, keep="")
+    lines = lines_of(text_of(content_of(file, "--file"), f"--file: {name}"))
+    texts = list(_from_lines((line.rstrip("\r\n") for line in lines), name, pair))
+    if not texts:
+        raise DataError(f"--file: {name} holds no texts", "give a file with a text a line")
+    return texts
+
+
+def _from_standard_input(pair: bool) -> Iterator[Placed]:
+    from ..data import lines_of_stream
+
+    name = "standard input"
+    if sys.stdin is None:
+        raise DataError(
+            f"no texts are given, and {name} is closed",
+            "give texts as arguments, or a file of them: --file FILE",
+        )
+    if sys.stdin.isatty():
+        console.err().print("reading texts from the terminal, a line each; end with Ctrl-D")
+    binary = getattr(sys.stdin, "buffer", None)
+    # A program that calls this one may have put a stream of its own there, which has no bytes.
+    lines = (line.rstrip("\r\n") for line in sys.stdin) if binary is None else lines_of_stream(binary, name)
+    return _from_lines(lines, name, pair)
+
+
+def _from_lines(lines: Iterable[str], name: str, pair: bool) -> Iterator[Placed]:
+    """The texts of lines, each with its place. Blank lines are left out, with a warning if texts follow."""
+    blank, skipped, number = 0, 0, 0
+    try:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                blank += 1
+                continue
+            skipped, blank = skipped + blank, 0
+            place = f"{name}, line {number}"
+            parts = tuple(line.split("\t")) if pair else (line,)
+            if pair and len(parts) != 2:
+                raise DataError(
+                    f"{place}: expected two texts with a tab between them, found {len(parts)}",
+                    "write the two texts of a pair on one line, with one tab between them",
+                )
+            yield place, parts
     except OSError as error:
-        raise DataError(f"cannot read {name}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name} is not UTF-8 text (byte {error.start})") from error
+        raise DataError(f"cannot read {name}: {error.strerror or error}") from error
+    if skipped:
+        logger.warning("%s: %d blank lines before the last text are left out", name, skipped)

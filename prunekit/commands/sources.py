@@ -13,6 +13,12 @@ def is_run(folder: Path) -> bool:
     return (folder / "recipe.yaml").is_file() and (folder / "run.json").is_file()
 
 
+def run_of(source: str | Path) -> Path | None:
+    """The run that ``source`` is, or that a model folder lies in; ``None`` where there is none."""
+    folder = Path(source)
+    return next((one for one in (folder, folder.resolve().parent) if is_run(one)), None)
+
+
 def model_folder(source: str) -> Path:
     """The model folder that ``source`` is, or that the run of that folder made.
 

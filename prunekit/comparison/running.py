@@ -32,7 +32,7 @@ def check(runs: Sequence[ComparedRun]) -> None:
     Raises:
         PrunekitError: naming the place in the recipe, and the system; of the data, their file.
     """
-    from ..data import load_task
+    from ..data import label_names_of_model, load_task
 
     first = {(run.system, run.task): run.seed for run in reversed(runs)}
     several = len({run.task for run in runs}) > 1
@@ -53,7 +53,7 @@ def check(runs: Sequence[ComparedRun]) -> None:
     }
     for recipe in later.values():
         with located(recipe):
-            load_task(recipe.data, recipe.seed)
+            load_task(recipe.data, recipe.seed, label_names_of_model(recipe.model))
 
 
 def train(asked: Sequence[tuple[Run, Sequence[ComparedRun]]], jobs: int = 1) -> list[list[Finished]]:

@@ -30,7 +30,8 @@ def validation_score(recipe: Recipe, folder: Path) -> float:
 def _validation_score(recipe: Recipe, folder: Path) -> float:
     from accelerate import PartialState
 
-    from ..data import collator, encode, load_task, score
+    from ..data import collator, encode, label_names_of_model, load_task, score
+    from ..models import ModelConfig
     from ..pretrained import read_tokenizer
     from ..stages.base import load_model
     from ..stages.outputs import model_outputs
@@ -41,7 +42,8 @@ def _validation_score(recipe: Recipe, folder: Path) -> float:
         done = folder / "stages" / f"{number}-{key}" / "done.json"
         models.update(json.loads(done.read_text(encoding="utf-8"))["models"])
     tokenizer = read_tokenizer(folder / models["model"])
-    task = encode(load_task(recipe.data, recipe.seed), tokenizer, recipe.training.max_length)
+    names = label_names_of_model(ModelConfig(name=str(folder / models["model"])))
+    task = encode(load_task(recipe.data, recipe.seed, names), tokenizer, recipe.training.max_length)
     model = load_model(folder / models["model"], PartialState().device)
     size = recipe.training.eval_batch_size
     outputs = model_outputs(model, None, task, "validation", collator(tokenizer), size)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ..text import has_surrogates
 from .glue import GLUE_TASKS
 
 REVIEWS = "reviews"
@@ -46,7 +47,8 @@ class DataConfig(BaseModel):
     label_names: list[str] | None = Field(
         None,
         min_length=2,
-        description="label names in the order of their numbers; sorted from the training data when omitted",
+        description="label names in the order of their numbers; when omitted, GLUE's, or the model's own if "
+        "it has all of the data's, or those of the training data, sorted",
     )
     metrics: list[MetricName] | None = Field(
         None, min_length=1, description="scores to report; the first chooses checkpoints (default: accuracy)"
@@ -103,7 +105,12 @@ class DataConfig(BaseModel):
     @field_validator("label_names")
     @classmethod
     def _distinct(cls, names: list[str] | None) -> list[str] | None:
-        if names is not None and len(set(names)) != len(names):
+        if names is None:
+            return None
+        names = [name.strip() for name in names]
+        if not all(names) or any(map(has_surrogates, names)):
+            raise ValueError(f"label names must not be empty or hold half a character: {names}")
+        if len(set(names)) != len(names):
             raise ValueError(f"label names must differ from each other: {names}")
         return names
 

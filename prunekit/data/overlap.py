@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DataError
+from ..text import shown
 
 if TYPE_CHECKING:
     import datasets
@@ -36,13 +37,28 @@ def check_files(files: Mapping[str, str]) -> None:
     Training and reporting on one file is warned of: it is of use for trying things out.
 
     Args:
-        files: split -> its file; two paths to one file count as the same.
+        files: split -> its file; two paths to one file, and two names of it, count as the same. A file that
+            cannot be found is passed over: reading it will say so.
 
     Raises:
         DataError: naming both keys.
     """
-    places = {split: str(Path(file).resolve()) for split, file in files.items()}
+    found = {split: _identity(file) for split, file in files.items()}
+    shown_as: dict[tuple[int, int], str] = {}
+    places = {
+        split: shown_as.setdefault(identity, shown(files[split], keep=""))
+        for split, identity in found.items()
+        if identity is not None
+    }
     _check(places, {split: f"data.{split}_file" for split in files}, "file")
+
+
+def _identity(file: str) -> tuple[int, int] | None:
+    try:
+        status = Path(file).stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def check_hub_splits(splits: Mapping[str, str]) -> None:

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import DataError
+from ..text import shown
 from . import reviews
 from .config import CUSTOM, REVIEWS, DataConfig
 from .glue import GLUE_TASKS, HUB_NAME, GlueTask
-from .labels import Columns, find_columns, label_names_of, read_labels, read_texts
+from .labels import find_columns, find_label, in_model_order, label_names_of, read_labels, read_texts
 from .metrics import check_metrics
 from .overlap import check_files, check_hub_splits, texts_of, warn_of_overlap
-from .sources import Table, read_file, read_hub
+from .sources import read_file, read_hub
+from .tables import Columns, Table
 
 if TYPE_CHECKING:
     import datasets
@@ -66,16 +68,22 @@ class TaskData:
         return splits if self.calibration is None else {**splits, CALIBRATION: self.calibration}
 
 
-def load_task(config: DataConfig, seed: int) -> TaskData:
+def load_task(config: DataConfig, seed: int, model_names: Sequence[str] | None = None) -> TaskData:
     """Read or generate the task's examples.
 
     Without validation data, validation examples are held out of train, stratified by label; where
     ``train_size`` leaves examples over, those are taken for it, so that no training example is lost. The same
     holds for calibration examples, which are drawn after all that validates and tests.
 
+    Labels are numbered in the order of ``config.label_names``, else of GLUE's names, else of the model's if
+    it has all of the data's, else in the data's own order. Which examples are in which split does not depend
+    on the model's.
+
     Args:
         config: the recipe's ``data`` part.
         seed: drives generation, subsets and what is held out, unless ``config.seed`` is set.
+        model_names: of the classes of the model that is worked on, as
+            :func:`~prunekit.data.label_names_of_model` gives them.
 
     Raises:
         DataError: see :mod:`prunekit.data.sources` and :mod:`prunekit.data.labels`; and validation examples
@@ -86,14 +94,21 @@ def load_task(config: DataConfig, seed: int) -> TaskData:
         return _generated(config, seed)
     glue = GLUE_TASKS.get(config.task)
     tables = _read(config, glue)
-    columns = find_columns(config, glue, tables["train"])
+    texts, label = find_columns(config, glue, tables["train"]), find_label(config, tables["train"])
+    if glue is not None and not config.from_files and config.hub_name is None:
+        tables["train"] = _without_empty(tables["train"], texts)
     given = config.label_names or (list(glue.label_names) if glue is not None else None)
-    names = label_names_of(tables["train"], columns.label, given)
+    names = label_names_of(tables["train"], label, given)
+    numbered = list(names) if given is not None else in_model_order(names, model_names)
     metrics: list[str] = list(config.metrics or (glue.metrics if glue is not None else ("accuracy",)))
-    check_metrics(metrics, len(names))
-    examples = {split: _examples(table, columns, names) for split, table in tables.items()}
+    check_metrics(metrics, len(numbered))
+    examples = {
+        split: _examples(table, texts, label, names, given is not None) for split, table in tables.items()
+    }
     splits = _divide(examples, config, np.random.default_rng(seed))
-    task = TaskData(config.task, **splits, label_names=names, metrics=metrics)
+    if numbered != names:
+        splits = {split: _renumbered(data, names, numbered) for split, data in splits.items()}
+    task = TaskData(config.task, **splits, label_names=numbered, metrics=metrics)
     warn_of_overlap(task, "validation" in tables)
     return task
 
@@ -113,17 +128,53 @@ def load_examples(
         DataError: the file cannot be read, or has no such columns or labels.
     """
     table = read_file(path, key)
-    if config is None:
-        config = DataConfig(task=CUSTOM, train_file=path, test_file=path)
+    config = config or _columns_by_name(path)
     try:
-        return _examples(table, find_columns(config, GLUE_TASKS.get(config.task), table), label_names)
+        texts = find_columns(config, GLUE_TASKS.get(config.task), table)
+        return _examples(table, texts, find_label(config, table), label_names)
     except DataError as error:
-        names = ", ".join(label_names[:20])
-        error.mend = (
-            "it needs a column of texts ('text', for pairs also 'text_pair', or those of the data that the "
-            f"model was made from) and a column 'label' with the model's classes: {names}"
-        )
+        names = ", ".join(shown(name, keep="") for name in label_names[:20])
+        error.mend = f"{_NEEDS_TEXTS} and a column 'label' with the model's classes: {names}"
         raise
+
+
+def load_texts(
+    path: str, key: str, config: DataConfig | None = None, pair: bool = False
+) -> list[tuple[str, tuple[str, ...]]]:
+    """The texts of a file in its order, each with its place: one, or two where the file has pairs.
+
+    Args:
+        path: a csv, tsv, json, jsonl or parquet file. A column of labels is not looked at.
+        key: what named it, for messages.
+        config: of the data the model was made from: names of the columns.
+        pair: whether they must be pairs.
+
+    Raises:
+        DataError: the file cannot be read, or has no such columns.
+    """
+    table = read_file(path, key)
+    config = config or _columns_by_name(path)
+    try:
+        text, second = find_columns(config, GLUE_TASKS.get(config.task), table)
+        if pair and second is None:
+            raise DataError(f"{table.origin}: pairs are asked for, and only {text!r} is a column of texts")
+        columns = [read_texts(table, text, "text")]
+        if second is not None:
+            columns.append(read_texts(table, second, "text_pair"))
+    except DataError as error:
+        error.mend = f"{_NEEDS_TEXTS}; a file that is no table is read a line each if its name ends in .txt"
+        raise
+    return [(table.locate(row), texts) for row, texts in enumerate(zip(*columns, strict=True))]
+
+
+_NEEDS_TEXTS = (
+    "it needs a column of texts ('text', for pairs also 'text_pair', or those of the data that the model was "
+    "made from)"
+)
+
+
+def _columns_by_name(path: str) -> DataConfig:
+    return DataConfig(task=CUSTOM, train_file=path, test_file=path)
 
 
 def _generated(config: DataConfig, seed: int) -> TaskData:
@@ -155,10 +206,7 @@ def _read(config: DataConfig, glue: GlueTask | None) -> dict[str, Table]:
     if glue is not None and config.hub_name is None:
         splits = {"train": "train", "test": glue.test_split, **named}
         check_hub_splits(splits)
-        tables = read_hub(HUB_NAME, config.hub_config or config.task, splits)
-        return {
-            split: _without_empty(table) if split == "train" else table for split, table in tables.items()
-        }
+        return read_hub(HUB_NAME, config.hub_config or config.task, splits)
     if config.task == CUSTOM and config.hub_name is None:
         raise DataError(
             "data.task is 'custom', but nothing says where its examples are",
@@ -177,22 +225,38 @@ def _read(config: DataConfig, glue: GlueTask | None) -> dict[str, Table]:
         raise
 
 
-def _without_empty(table: Table) -> Table:
+def _without_empty(table: Table, columns: tuple[str, str | None]) -> Table:
     """GLUE's own training data (QQP) has a few empty questions, which nobody but GLUE could mend."""
-    texts = [values for values in table.columns.values() if any(isinstance(value, str) for value in values)]
+    texts = [table.columns[name] for name in columns if name is not None and name in table.columns]
     kept = [row for row in range(len(table)) if all(values[row] and values[row].strip() for values in texts)]
     if len(kept) == len(table):
         return table
     logger.warning("%s: %d examples with an empty text are left out", table.origin, len(table) - len(kept))
-    columns = {name: [values[row] for row in kept] for name, values in table.columns.items()}
-    return Table(table.origin, columns, lambda row: table.locate(kept[row]), table.class_names)
+
+    def read(name: str) -> list[Any]:
+        values = table.columns[name]
+        return [values[row] for row in kept]
+
+    columns_kept = Columns(list(table.columns), read)
+    return Table(
+        table.origin, columns_kept, len(kept), lambda row: table.locate(kept[row]), table.class_names
+    )
 
 
-def _examples(table: Table, columns: Columns, names: Sequence[str]) -> datasets.Dataset:
-    values: dict[str, list[Any]] = {"text": read_texts(table, columns.text, "text")}
-    if columns.text_pair is not None:
-        values["text_pair"] = read_texts(table, columns.text_pair, "text_pair")
-    values["label"] = read_labels(table, columns.label, names)
+def _examples(
+    table: Table, texts: tuple[str, str | None], label: str, names: Sequence[str], renamed: bool = False
+) -> datasets.Dataset:
+    values: dict[str, list[Any]] = {"text": read_texts(table, texts[0], "text")}
+    if texts[1] is not None:
+        values["text_pair"] = read_texts(table, texts[1], "text_pair")
+    values["label"] = read_labels(table, label, names, renamed)
+    return _dataset(values)
+
+
+def _renumbered(data: datasets.Dataset, names: Sequence[str], numbered: Sequence[str]) -> datasets.Dataset:
+    """The examples with labels that are positions in ``numbered``, where they are in ``names``."""
+    values = {column: list(data[column]) for column in data.column_names}
+    values["label"] = [numbered.index(names[label]) for label in values["label"]]
     return _dataset(values)
 
 

@@ -47,13 +47,15 @@ def outputs_of(run_folder: Path, split: str) -> ExitOutputs:
 def _computed(run_folder: Path, split: str) -> ExitOutputs:
     from accelerate import PartialState
 
-    from ..data import collator, encode, load_task
+    from ..data import collator, encode, label_names_of_model, load_task
+    from ..models import ModelConfig
     from ..pretrained import read_tokenizer
     from ..runs import recipe_of
 
     recipe = recipe_of(run_folder)
     tokenizer = read_tokenizer(run_folder / "model")
-    task = encode(load_task(recipe.data, recipe.seed), tokenizer, recipe.training.max_length)
+    names = label_names_of_model(ModelConfig(name=str(run_folder / "model")))
+    task = encode(load_task(recipe.data, recipe.seed, names), tokenizer, recipe.training.max_length)
     device = PartialState().device
     original = _original(run_folder, recipe.stages)
     return model_outputs(

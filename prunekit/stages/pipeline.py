@@ -51,7 +51,7 @@ def run_recipe(
         console.setup(console.Verbosity.QUIET)
     metrics = MetricsLog(run.folder / "metrics.jsonl", writes=main)
     metrics.compact()
-    task_data = load_task(recipe.data, recipe.seed)
+    task_data = load_task(recipe.data, recipe.seed, _label_names(recipe, run))
     logger.info(
         "%s: %d training, %d validation and %d test examples",
         task_data.name, len(task_data.train), len(task_data.validation), len(task_data.test),
@@ -143,6 +143,21 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _label_names(recipe: Recipe, run: Run) -> list[str] | None:
+    """Names of the model's classes: of one that the run has made already, else of the one it begins with.
+
+    A run that goes on numbers labels as it did, also where an earlier version began it.
+    """
+    from ..data import label_names_of_model
+    from ..models import ModelConfig
+
+    done = run.stage_folder(1, recipe.stages[0]) / "done.json"
+    if done.is_file():
+        for path in json.loads(done.read_text("utf-8"))["models"].values():
+            return label_names_of_model(ModelConfig(name=str(run.folder / path)))
+    return label_names_of_model(recipe.model)
 
 
 def _texts(task: Any) -> list[str]:

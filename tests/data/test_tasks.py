@@ -155,7 +155,9 @@ def test_empty_text_and_label_are_named_by_line(tmp_path: Path) -> None:
     )
     assert "line 4: column 'text' is empty" in refused(tmp_path, "text|label", [*TEN[:2], "  |good", *TEN])
     assert "train.tsv, line 12: column 'label' is empty" in refused(tmp_path, "text|label", [*TEN, "text|"])
-    assert "train.tsv, line 12: column 'label' is empty" in refused(tmp_path, "text|label", [*TEN, "text"])
+    assert "train.tsv, line 12 has 1 value where the header has 2 columns" in refused(
+        tmp_path, "text|label", [*TEN, "text"]
+    )
 
 
 def test_label_outside_the_set(tmp_path: Path) -> None:
@@ -170,7 +172,7 @@ def test_label_outside_the_set(tmp_path: Path) -> None:
 
 def test_regression_is_refused(tmp_path: Path) -> None:
     message = refused(tmp_path, "text|label", [f"t{n}|{n / 2}" for n in range(10)])
-    assert "train.tsv, line 2" in message
+    assert "train.tsv, line 3" in message  # line 2 holds 0.0
     assert "regression" in message
     path = tmp_path / "data.json"
     path.write_text(json.dumps([{"text": f"t{n}", "label": n * 0.25} for n in range(8)]))
