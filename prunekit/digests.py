@@ -105,9 +105,7 @@ def _wrong(below: Path, path: str, expected: FileDigest) -> str | None:
     for part in PurePosixPath(path).parts:
         place /= part
         if place.is_symlink():
-            return (
-                "is a symbolic link" if place == below / path else f"is reached by a symbolic link, {place}"
-            )
+            return f"is reached by a symbolic link, {place.relative_to(below)}"
     try:
         size = place.lstat().st_size
         # A file of another size need not be read.

@@ -13,7 +13,7 @@ from .. import console
 from ..errors import RunError
 from ..recipes import Recipe, expand, load_recipe, shipped_recipes
 from ..runs import Run, check_result, is_done, kept_settings
-from ..runs.checking import MODEL, OUTPUTS, REPORT
+from ..runs.checking import MODEL, OUTPUTS
 from .result import show_comparison
 from .sources import is_run
 
@@ -79,7 +79,7 @@ def _recipe(source: str, overrides: Sequence[str]) -> Recipe:
             "give its prunekit apply command again to continue it; or compare its recipe, which trains it: "
             f"prunekit compare {folder / 'recipe.yaml'}",
         )
-    check_result(folder, MODEL, REPORT, OUTPUTS)
+    check_result(folder, MODEL, OUTPUTS)
     recipe = load_recipe(folder / "recipe.yaml", overrides)
     if recipe.compare is None or not recipe.compare.grid:
         # Without its grid it is the run that the grid has chosen.

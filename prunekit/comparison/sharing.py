@@ -63,6 +63,7 @@ class Pool:
         A stage appears in the run's folder whole, its ``done.json`` with it. Killed at any moment and called
         again, it goes on.
         """
+        self._give_data(recipe, run)
         taken: list[str] = []
         models: dict[str, str] = {}
         for number, (key, digest) in enumerate(zip(recipe.stages, prefix_digests(recipe), strict=True), 1):
@@ -84,18 +85,19 @@ class Pool:
     ) -> tuple[Path | None, StageDone | None]:
         """Another folder that holds what a stage of a run makes, of the same data and models, and its record.
 
-        What is damaged there, or of other data, the run makes itself.
+        What is damaged there, or of other data, the run makes itself. Where neither says what it began with
+        (it is of an earlier version), they are taken to be alike.
         """
         data = data_of(folder.parents[1])
         for source in self._sources(folder, digest, number):
             home = source.parents[1]
-            if data is not None and data_of(home) == data:
+            if data_of(home) == data:
                 done = find_stage(home, source, models).done
                 if done is not None:
                     return source, done
         return None, None
 
-    def give_data(self, recipe: Recipe, run: Run) -> None:
+    def _give_data(self, recipe: Recipe, run: Run) -> None:
         """Have a run that has not begun begin with the data that the others began with: else it is refused.
 
         What is compared learns from the same examples, though a file may have changed since.

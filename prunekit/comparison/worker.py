@@ -229,7 +229,6 @@ class Worker:
             if run.resumed:
                 logger.info("continuing %s", run.folder)
             if console.is_main_process():
-                self._pool.give_data(recipe, run)
                 self._pool.take_over(recipe, run)
         PartialState().wait_for_everyone()
         return run

@@ -72,7 +72,7 @@ def find_stage(run: Path, stage: Path, models: Mapping[str, str]) -> Found:
 
 
 def _adopted(run: Path, stage: Path, record: StageDone) -> Found:
-    """A stage of a version that did not say what its files hold: they are taken to be as they were written."""
+    """A stage of a version that did not say what its files hold: they are taken to be what it wrote."""
     from ..console import is_main_process
 
     folders = [run / path for path in record.models.values()]
@@ -117,7 +117,8 @@ def check_result(run: Path, *names: str) -> None:
 
     Args:
         run: its folder.
-        names: of the folders and files of the result, e.g. ``"model"``; what no record tells of is not looked at.
+        names: of the folders and files of the result, e.g. ``"model"``; what no record tells of
+            is not looked at.
 
     Raises:
         RunError: naming a file.
@@ -154,7 +155,7 @@ def models_of(run: Path, stages: Iterable[str]) -> dict[str, str]:
 def record_changed(folder: Path) -> None:
     """Keep the run's record true where its ``model/`` or ``report/`` was changed on purpose.
 
-    Only files that calibrating or comparing writes are looked at. A folder that is not a run's changes nothing.
+    Only files that calibrating or comparing writes are looked at. With another folder nothing is done.
 
     Args:
         folder: that was changed, e.g. ``runs/mine/model``.

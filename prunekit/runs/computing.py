@@ -1,4 +1,4 @@
-"""How a run computes: decided when it begins, kept however often it goes on, so that it ends in the same bits."""
+"""How a run computes: decided when it begins, and kept, so that it ends in the same bits."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Computing:
             raise RunError(
                 f"the run {run} began with {_counted(there.processes)}, and would go on with "
                 f"{_counted(now.processes)}, which train on other batches",
-                f"start it with as many: accelerate launch --num_processes {there.processes} ...; or start anew "
-                "with --fresh, or under another name with --name OTHER",
+                f"start it with as many: accelerate launch --num_processes {there.processes} ...; or start "
+                "anew with --fresh, or under another name with --name OTHER",
             )
         self._record = there
         if changes := [*_changes(there.hardware, now.hardware), *_changes(there.versions, now.versions)]:
             logger.warning(
-                "%s began with %s: from here on weights may differ in their last bits from those of a run that was "
-                "never stopped",
+                "%s began with %s: from here on weights may differ in their last bits from those of a run "
+                "that was never stopped",
                 run, ", ".join(changes),
             )  # fmt: skip
             # Said once.
@@ -71,7 +71,7 @@ class Computing:
         return self._record.threads[stage]
 
     def caches(self, stage: str) -> bool | None:
-        """Whether a stage with ``cache: auto`` keeps its teacher's answers; ``None``: it is not decided yet."""
+        """Whether a stage with ``cache: auto`` keeps its teacher's answers; ``None``: not decided yet."""
         return self._record.caches.get(stage)
 
     def decide_cache(self, stage: str, keeps: bool) -> None:

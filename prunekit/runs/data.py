@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 # Files of a model's folder that a run reads: configuration, weights, tokenizer.
 _READ = (
-    "config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json",
+    "config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin",
+    "pytorch_model.bin.index.json",
     "tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model",
 )  # fmt: skip
 _DAMAGED = (
-    "bring it back from a copy; or remove it, if the data and the model are those that the run began with: it is "
+    "bring it back from a copy; or remove it, if data and model are those that the run began with: it is "
     "written anew"
 )
 
@@ -112,15 +113,12 @@ def check_data(run: Path, recipe: Recipe, task: EncodedTask, splits: Iterable[st
 
 
 def _refused(run: Path, recipe: Recipe, changes: list[str]) -> RunError:
-    back = (
-        "bring back what was there"
-        if recipe.data.from_files
-        else "bring back the versions that run.json names"
-    )
+    versions = "" if recipe.data.from_files else ", or the versions that run.json names"
     return RunError(
         f"the run {run} began with other data than there are now\n"
         + "\n".join(f"  {line}" for line in changes),
-        f"{back}; or start anew with --fresh (the old run is kept), or give this one another name with --name OTHER",
+        f"bring back what was there{versions}; or start anew with --fresh (the old run is kept), or give this "
+        "one another name with --name OTHER",
     )
 
 
@@ -133,15 +131,17 @@ def _split_changes(
     texts: dict[str, list[str]] = {}
     tokens = []
     for split in splits:
-        one, other = there.splits.get(split), now.splits.get(split)
-        if one is None or other is None or (one.examples, one.sha256) != (other.examples, other.sha256):
+        one, other = there.splits.get(split), now.splits[split]
+        if one is None:
+            continue  # it was not asked for then
+        if (one.examples, one.sha256) != (other.examples, other.sha256):
             texts.setdefault(_source(recipe.data, split), []).append(split)
         elif one.tokens != other.tokens:
             tokens.append(split)
     for source, names in texts.items():
         yield f"{source}: its {_and(names)} examples are not those that the run began with"
     if tokens and not texts:
-        yield f"model.name {recipe.model.name}: its tokenizer makes other tokens of the {_and(tokens)} examples"
+        yield f"model.name {recipe.model.name}: its tokenizer reads the {_and(tokens)} examples otherwise"
 
 
 def _model_changes(there: DataRecord, now: DataRecord) -> Iterator[str]:
@@ -150,14 +150,16 @@ def _model_changes(there: DataRecord, now: DataRecord) -> Iterator[str]:
         if before is None or before == model:
             continue
         if model.files is None or before.files is None:
-            yield f"{key} {model.name}: was {before.commit or 'a folder'}, and is {model.commit or 'a folder'}"
+            was, now_is = (one.commit or "a folder" for one in (before, model))
+            yield f"{key} {model.name}: was {was}, and is {now_is}"
             continue
         names = sorted(
             name
             for name in before.files.keys() | model.files.keys()
             if before.files.get(name) != model.files.get(name)
         )
-        yield f"{key} {model.name}: {_and(names)} {'is' if len(names) == 1 else 'are'} not what the run began with"
+        words = f"{_and(names)} {'is' if len(names) == 1 else 'are'} not what the run began with"
+        yield f"{key} {model.name}: {words}"
 
 
 def _source(data: DataConfig, split: str) -> str:

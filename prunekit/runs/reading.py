@@ -14,8 +14,8 @@ from .records import DONE, INFO, KEPT, DamagedRun, Info, Kept, read_record
 
 RECIPE = "recipe.yaml"
 _MEND = (
-    "bring it back from a copy, or start anew with --fresh (what is there is kept) or under another name with "
-    "--name OTHER"
+    "bring it back from a copy, or start anew with --fresh (what is there is kept) or under another name "
+    "with --name OTHER"
 )
 
 
@@ -61,8 +61,8 @@ def kept_settings(folder: Path) -> dict[str, Any]:
     """
     file = folder / KEPT
     mend = (
-        "bring it back from a copy, or remove it and apply the recipe again: a grid then chooses again, of the "
-        "trials that are there"
+        "bring it back from a copy, or remove it and apply the recipe again: a grid then chooses again, of "
+        "the trials that are there"
     )
     return read_record(file, Kept, mend).settings if file.is_file() else {}
 

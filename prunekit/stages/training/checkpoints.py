@@ -1,7 +1,7 @@
 """Checkpoints that are whole or not there.
 
-``transformers.Trainer`` writes a checkpoint file by file. Here it is sealed last, after everything else has reached
-the disk: a folder that is not as it was sealed is what a kill left, or damaged, and is removed.
+``transformers.Trainer`` writes a checkpoint file by file. Here it is sealed last, after everything else has
+reached the disk: a folder that is not as it was sealed is what a kill left, or damaged, and is removed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def last_complete(folder: Path) -> Path | None:
 
 
 def last_to_go_on_from(folder: Path) -> Path | None:
-    """The newest checkpoint that training can go on from, with its best one; those that it cannot are removed."""
+    """The newest checkpoint that training can go on from; those that it cannot are removed."""
     while (path := last_complete(folder)) is not None:
         if (why := _useless(path)) is None:
             return path

@@ -78,8 +78,8 @@ def live_teacher(model: nn.Module, fitter: Fitter) -> LiveTeacher:
 def _keeps_answers(context: StageContext, config: Taught, folder: Path, there: Path, nbytes: int) -> bool:
     """Whether a teacher's answers are kept, in ``there``, with room made for them where they are not yet.
 
-    ``cache: auto`` is decided once in a run, before anything depends on it: kept answers and those of a teacher
-    that runs on every batch differ by rounding.
+    ``cache: auto`` is decided once in a run, before anything depends on it: kept answers and those of a
+    teacher that runs on every batch differ by rounding.
 
     Raises:
         RunError: they were decided to be kept, and there is no room any more.
@@ -108,10 +108,10 @@ def _keeps_answers(context: StageContext, config: Taught, folder: Path, there: P
         return fits
     if not fits and config.cache == "auto":
         raise RunError(
-            f"{key} began with the {config.teacher}'s answers on the disk, and goes on in the same way, so that it "
-            f"ends with the same weights: they take {nbytes / 2**30:.2f} GiB in {folder}, and {free:.2f} GiB are free",
-            f"make room, {(needed / 2**30 - free):.2f} GiB at least, and give the same command again; or start anew "
-            "with --fresh",
+            f"{key} began with the {config.teacher}'s answers on the disk, and goes on so, to end with the "
+            f"same weights: they take {nbytes / 2**30:.2f} GiB in {folder}, and {free:.2f} GiB are free",
+            f"make room, {needed / 2**30 - free:.2f} GiB at least, and give the same command again; or start "
+            "anew with --fresh",
         )
     return True
 
@@ -128,7 +128,8 @@ def teacher_of(context: StageContext, fitter: Fitter, config: Taught) -> Teacher
             disk when the stage first asks; ``"on"`` insists, ``"off"`` does not cache.
 
     Raises:
-        RunError: they are to be cached, and there is no room; or hidden states too large for ``cache_precision``.
+        RunError: they are to be cached, and there is no room; or hidden states too large for
+            ``cache_precision``.
     """
     role, precision = config.teacher, config.cache_precision
     model = context.load(role)

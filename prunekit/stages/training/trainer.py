@@ -252,7 +252,7 @@ def _loading(checkpoint: str | None) -> Iterator[None]:
     except Exception as error:  # torch and transformers each raise their own
         raise RunError(
             f"the checkpoint {checkpoint} does not hold what it should: {first_line(error)[:200]}",
-            "remove this folder: training then goes on from the checkpoint before, or from the stage's beginning",
+            "remove this folder: training then goes on from the checkpoint before, or from its beginning",
         ) from error
 
 
