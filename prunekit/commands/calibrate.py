@@ -57,6 +57,7 @@ def calibrate_model(
         warn_of_large_drop,
         warn_of_missing_classes,
     )
+    from ..runs import record_changed
     from ..stages.calibrate import digest_of
 
     asked = {"max_drop": max_drop, "confidence": confidence, "bound": bound}
@@ -89,11 +90,13 @@ def calibrate_model(
     reservations = (examples.reservation, tries_words(earlier, found.confidence))
     guarantee = told(found, examples.source, " ".join(filter(None, reservations)), digest)
     record(folder, earlier, guarantee)
+    record_changed(folder)
     if found.chosen is None and not all_layers:
         given = None if config.bound == "auto" else config.bound
         other = _calibrated(model, examples.outputs, _other_bound(config, found.bound))
         raise nothing_safe(found, examples.source, config.policy, bound=given, other=other)
     store(folder, guarantee)
+    record_changed(folder)
     _show(found, guarantee, folder)
     page = Path(source) / "report" / "index.html"
     if is_run(Path(source)) and page.is_file():

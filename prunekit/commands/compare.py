@@ -12,7 +12,8 @@ from pathlib import Path
 from .. import console
 from ..errors import RunError
 from ..recipes import Recipe, expand, load_recipe, shipped_recipes
-from ..runs import Run, is_done, kept_settings
+from ..runs import Run, check_result, is_done, kept_settings
+from ..runs.checking import MODEL, OUTPUTS
 from .result import show_comparison
 from .sources import is_run
 
@@ -43,6 +44,8 @@ def compare_sources(arguments: Sequence[str], *, output: Path | None, jobs: int 
     comparison.check_systems(groups)
     with ExitStack() as stack:
         held = [stack.enter_context(Run(recipe)) for recipe in recipes]
+        for runs in groups:
+            comparison.reopen([run for run in runs if not run.subject], stages=False)
         finished = comparison.train(list(zip(held, groups, strict=True)), jobs)
         folder = output or (held[0].report_folder if len(held) == 1 else DEFAULT_FOLDER)
         comparison.write_comparison(comparison.same_systems(finished), folder)
@@ -76,6 +79,7 @@ def _recipe(source: str, overrides: Sequence[str]) -> Recipe:
             "give its prunekit apply command again to continue it; or compare its recipe, which trains it: "
             f"prunekit compare {folder / 'recipe.yaml'}",
         )
+    check_result(folder, MODEL, OUTPUTS)
     recipe = load_recipe(folder / "recipe.yaml", overrides)
     if recipe.compare is None or not recipe.compare.grid:
         # Without its grid it is the run that the grid has chosen.

@@ -17,12 +17,14 @@ def report_on(source: str, *, length: int, depth: int) -> None:
     """Print what a model costs, per module and per exit; of a run also what it gave."""
     from ..calibration import guarantee_of
     from ..reports import count
+    from ..runs import check_result
     from .result import show_result
 
     console.quiet_libraries()
     _refuse_missing(source)
     model = _model(model_folder(source))
     if is_run(Path(source)):
+        check_result(Path(source), "report")
         show_result(Path(source))
     try:
         counted = count(model, sequence_length=length)

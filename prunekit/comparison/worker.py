@@ -15,6 +15,8 @@ from ..errors import PrunekitError, RunError
 from ..planning import located
 from ..recipes import Candidate, ComparedRun, Recipe
 from ..runs import Run, is_done, recipe_of
+from ..runs.reading import RECIPE
+from ..runs.records import DamagedRun
 from ..stages import run_recipe
 from .claims import Claims
 from .results import Finished
@@ -285,7 +287,9 @@ def _opened(recipe: Recipe, chosen: Iterable[str]) -> Iterator[Run]:
         try:
             run = stack.enter_context(Run(recipe, chosen=chosen))
         except RunError as error:
-            if "made with another recipe" in error.message:
+            if isinstance(error, DamagedRun) and RECIPE in error.message:
+                error.mend = f"bring it back from a copy, or remove {Run(recipe).folder}: it is trained anew"
+            elif "made with another recipe" in error.message:
                 error.mend = (
                     "remove that folder to train it anew, or give the system another name in compare.systems "
                     "(stages that are as they were are taken over from other runs); values are best added at "

@@ -18,7 +18,7 @@ from ..calibration import (
 )
 from ..errors import RecipeError
 from . import register
-from .base import Stage, StageConfig, StageContext, save_model
+from .base import Stage, StageConfig, StageContext
 from .evaluate import check_policies
 from .outputs import FOLDER, model_outputs
 
@@ -125,7 +125,7 @@ class Calibrate(Stage):
             model, None, context.task, split, collator(context.tokenizer), context.training.eval_batch_size
         )
         if context.metrics.writes and split != "validation":
-            save_outputs(context.run_folder / FOLDER, split, outputs)
+            context.published.append(save_outputs(context.run_folder / FOLDER, split, outputs))
         found = calibrated(model, outputs, self.config)
         guarantee = told(
             found,
@@ -153,7 +153,7 @@ class Calibrate(Stage):
         model.set_exit_policy(guarantee["policy"])
         model.config.exit_guarantee = dict(guarantee)
         folder = context.folder / "model"
-        save_model(model, folder, context.tokenizer)
+        context.save(model, folder)
         context.models["model"] = folder
         context.summary.update(
             policy=guarantee["policy"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from pydantic import Field, model_validator
 
 from ..errors import RecipeError
 from . import register
-from .base import Stage, StageConfig, StageContext, save_model
+from .base import Stage, StageConfig, StageContext
 from .outputs import FOLDER, model_outputs
 
 if TYPE_CHECKING:
@@ -92,7 +91,9 @@ class Evaluate(Stage):
         """Choose a policy on the validation examples, measure it on the test examples, write the results."""
         from ..architectures import shape_of
         from ..calibration import guarantee_of
+        from ..files import write_bytes
         from ..reports import (
+            REPORT_FILES,
             ModelFigures,
             SystemReport,
             choose_policy,
@@ -130,10 +131,20 @@ class Evaluate(Stage):
             parameters=figures.parameters,
         )
         folder = context.run_folder / "model"
-        save_model(model, folder, context.tokenizer, lambda new: write_card(new, report))
+        if not context.keeps(folder):  # else with what was calibrated since
+            asked = folder / "calibrations.json"
+            tries = asked.read_bytes() if asked.is_file() else None
+
+            def beside(new: Path) -> None:
+                write_card(new, report)
+                if tries is not None:
+                    write_bytes(new / asked.name, tries)
+
+            context.save(model, folder, beside)
         context.models["model"] = folder
         if context.metrics.writes:
             write_report(context.run_folder / "report", report)
+            context.published += [context.run_folder / "report" / name for name in REPORT_FILES]
 
     def _evaluation(
         self,
@@ -151,7 +162,7 @@ class Evaluate(Stage):
             model, dense, context.task, split, collator(context.tokenizer), context.training.eval_batch_size
         )
         if context.metrics.writes:
-            save_outputs(context.run_folder / FOLDER, split, outputs)
+            context.published.append(save_outputs(context.run_folder / FOLDER, split, outputs))
         return evaluate_exits(
             outputs,
             self.config.sweep(len(outputs.exit_layers), len(task.label_names)),
@@ -230,13 +241,14 @@ def check_policies(model: Any, policies: Sequence[dict[str, Any]], place: str) -
 def _stage_records(context: StageContext) -> list[StageRecord]:
     """The stages before this one, as their ``done.json`` tells."""
     from ..reports import StageRecord
+    from ..runs.records import StageDone, read_record
 
     records = []
     for number, key in enumerate(context.recipe.stages, 1):
-        done: Path = context.run_folder / "stages" / f"{number}-{key}" / "done.json"
-        if not done.is_file():
+        if key == context.key:
             break
-        told = json.loads(done.read_text("utf-8"))
+        done = context.run_folder / "stages" / f"{number}-{key}" / "done.json"
+        told = read_record(done, StageDone, "apply the recipe again").model_dump()
         numbers: dict[str, float | None] = {
             k: v for k, v in told.items() if isinstance(v, int | float) and k not in ("seconds", "steps")
         }

@@ -91,6 +91,13 @@ def test_what_helpers_train_is_what_one_process_trains(tmp_path, monkeypatch, ca
 # -- who trains what
 
 
+def pretended(folder):
+    """A stage that is done, as far as its folder tells."""
+    (folder / "model").mkdir(parents=True)
+    (folder / "model" / "model.safetensors").touch()
+    mark_done(folder, seconds=0, models={"model": f"stages/{folder.name}/model"})
+
+
 def pretend(log, seed):
     """Stages that take less than a second, and say when they began and ended."""
     dice = random.Random(seed)
@@ -101,8 +108,7 @@ def pretend(log, seed):
             if not is_done(folder):
                 began = time.monotonic()
                 time.sleep(dice.uniform(0, 0.6))
-                (folder / "model").mkdir(parents=True)
-                mark_done(folder, models={"model": f"stages/{folder.name}/model"})
+                pretended(folder)
                 with log.open("a") as stream:
                     stream.write(json.dumps([digest, began, time.monotonic()]) + "\n")
         run.finish()
@@ -220,8 +226,7 @@ def test_a_stage_made_with_another_setting_of_a_grid_is_not_taken_for_this_one(t
         own.keep(first, {"assistant.learning_rate": 1e-3})
         for number, key in ((1, "finetune"), (2, "assistant")):
             folder = own.stage_folder(number, key)
-            (folder / "model").mkdir(parents=True)
-            mark_done(folder, models={"model": f"stages/{folder.name}/model"})
+            pretended(folder)
     trials = [candidate.trial for candidate in run.candidates]
     pool = Pool([first, second, *trials])
     # All of the first's trial is there; the second's may be made by the run itself, and is not yet.
