@@ -18,7 +18,7 @@ from .schedulers import Scheduler
 from .schedulers import registry as schedulers
 from .scorers import Scorer
 from .scorers import registry as scorers
-from .scorers.base import Loss
+from .scorers.base import Loss, checked
 
 Spec = str | Mapping[str, Any]
 
@@ -113,8 +113,12 @@ class Pruner:
         Args:
             batches: what ``loss`` takes, one after another; scorers that need no data take none.
             loss: ``loss(model, batch)`` gives a scalar, or one loss for every exit, ``[E]``.
+
+        Raises:
+            TrainingError: an importance that is NaN or infinite; it names the group.
         """
-        self.scores = self.scorer.score(self.model, self.groups, batches, loss)
+        scores = self.scorer.score(self.model, self.groups, batches, loss)
+        self.scores = {name: checked(name, values) for name, values in scores.items()}
         return self.scores
 
     def step(self) -> dict[str, Tensor]:
