@@ -38,9 +38,9 @@ def number(
         error: the class to raise.
     """
     wanted = "a number" + _range(above, least, most)
-    if not _is_real(value) or not math.isfinite(value):
+    found = _real(value)
+    if not math.isfinite(found):
         raise error(f"{place}: {_shown(value)} is not a finite number", f"{wanted} was expected")
-    found = float(value)
     _check_range(found, value, place, (above, least, most), wanted, error)
     return found
 
@@ -77,24 +77,31 @@ def flag(value: Any, place: str, error: type[PrunekitError] = RecipeError) -> bo
     return value
 
 
-def _is_real(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+def _real(value: Any) -> float:
+    """As a float; NaN for what is no number, infinite for what is too large for one."""
+    if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, int) and value.bit_length() > 1000:
+        return "so large a number"  # Python does not write out any
     words = "nothing" if value is None else repr(value)
     return words if len(words) <= _SHOWN else f"{words[:_SHOWN]}..."
 
 
 def _range(above: float | None, least: float | None, most: float | None) -> str:
-    bounds = []
+    if least is not None and most is not None:
+        return f" from {least:,} to {most:,}"
     if above is not None:
-        bounds.append(f"above {above:g}")
+        return f" above {above:g}" + ("" if most is None else f", at most {most:,}")
     if least is not None:
-        bounds.append(f"{least:,} or more" if most is None else f"from {least:,}")
-    if most is not None:
-        bounds.append(f"to {most:,}" if least is not None else f"{most:,} or less")
-    return " " + " ".join(bounds) if bounds else ""
+        return f" of at least {least:,}"
+    return "" if most is None else f" of at most {most:,}"
 
 
 def _check_range(
