@@ -79,7 +79,7 @@ def flag(value: Any, place: str, error: type[PrunekitError] = RecipeError) -> bo
 
 def _real(value: Any) -> float:
     """As a float; NaN for what is no number, infinite for what is too large for one."""
-    if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
         return math.nan
     try:
         return float(value)
