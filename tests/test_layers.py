@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "prunekit"
 # Lowest first. A room imports from its own tier and from those below it.
 TIERS = [
     {"errors", "registry", "files", "console", "machine", "groups", "modes", "architectures"}
-    | {"dependency_graph", "pretrained", "text", "digests"},
+    | {"dependency_graph", "pretrained", "text", "digests", "arguments"},
     {"granularities", "scorers", "schedulers", "budgets", "costs", "exits", "slim"},
     {"pruner", "distill", "reports", "data", "models", "checkpoints", "runtime", "testing"} | {"calibration"},
     {"stages", "recipes", "planning", "runs"},

@@ -75,8 +75,9 @@ class DataConfig(BaseModel):
     calibration_size: int = Field(
         0,
         ge=0,
-        description="hold out this many training examples more, drawn evenly, for the stage calibrate: used "
-        "for nothing else, and no text of them is in another part; 0: none, it takes the validation examples",
+        description="hold out this many rows of the training data more, for the stage calibrate alone: a "
+        "plain sample, drawn first, a text that comes often included as often; 0: none, it takes the "
+        "validation examples",
     )
     hub_name: str | None = Field(None, description="name of a dataset on the Hugging Face hub")
     hub_config: str | None = Field(None, description="configuration (subset) of the hub dataset")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..digests import digest_file
-from ..errors import CheckpointError, RunError, first_line
+from ..errors import RunError
+from ..pretrained import described
 from .records import DATA, DataRecord, SplitDigest, StartModel, read_record
 
 if TYPE_CHECKING:
@@ -188,17 +189,7 @@ def _start_model(model: ModelConfig) -> StartModel:
         files = sorted({file for pattern in _READ for file in folder.glob(pattern) if file.is_file()})
         # The hub's own folders hold links to their files.
         return StartModel(name=model.name, files={file.name: digest_file(file.resolve()) for file in files})
-    from transformers import PretrainedConfig
-
-    try:
-        described, _ = PretrainedConfig.get_config_dict(model.name, revision=model.revision)
-    except Exception as error:  # transformers passes on whatever its parsers raise
-        raise CheckpointError(
-            f"cannot load the model {model.name!r}: there is no such folder, and the hub did not give it "
-            f"({first_line(error)})",
-            "check the name and the network, or give the path of a model folder",
-        ) from error
-    return StartModel(name=model.name, commit=described.get("_commit_hash"))
+    return StartModel(name=model.name, commit=described(model.name, model.revision).get("_commit_hash"))
 
 
 def _digest(data: Dataset) -> str:

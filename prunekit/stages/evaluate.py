@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, Strict, field_validator, model_validator
 
 from ..errors import RecipeError
 from . import register
@@ -21,13 +21,27 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+def known_policies(value: Any) -> Any:
+    """Exit policies as they were written: a name, or a list of names and mappings.
+
+    Raises:
+        RecipeError: a wrong name or argument, before any compute.
+    """
+    from ..exits.policies import registry, sweeps_of
+
+    if value is not None:
+        for policy in sweeps_of([value] if isinstance(value, str) else value, 2, 2):
+            registry.build(policy)
+    return value
+
+
 class EvaluateConfig(StageConfig):
     """Settings of the stage."""
 
     policy: str = Field(
         "entropy", description="how examples leave: an exit policy, tried with all that its own sweep has"
     )
-    thresholds: list[float] | None = Field(
+    thresholds: list[Annotated[float, Strict()]] | None = Field(
         None, min_length=1, description="instead of the policy's sweep: the thresholds to try"
     )
     policies: list[str | dict[str, Any]] | None = Field(
@@ -47,24 +61,23 @@ class EvaluateConfig(StageConfig):
         128, ge=1, description="tokens for which costs are counted, beside the real lengths"
     )
 
-    @model_validator(mode="after")
-    def _known_policies(self) -> EvaluateConfig:
-        """A wrong name or argument is refused before any compute."""
-        from ..exits.policies import registry
+    _known = field_validator("policy", "policies")(known_policies)
 
-        for policy in self.sweep(2, 2):
-            registry.build(policy)
+    @model_validator(mode="after")
+    def _known_thresholds(self) -> EvaluateConfig:
+        """Of a policy that has thresholds."""
+        if self.thresholds is not None:
+            known_policies([{"name": self.policy, "threshold": value} for value in self.thresholds])
         return self
 
     def sweep(self, exits: int, classes: int) -> list[dict[str, Any]]:
         """The policies to try, as specifications; none for a single exit, before which nobody can leave."""
-        from ..exits.policies import sweep_of
+        from ..exits.policies import sweep_of, sweeps_of
 
         if exits == 1:
             return []
         if self.policies is not None:
-            every = [sweep_of(p, exits, classes) if isinstance(p, str) else [p] for p in self.policies]
-            return [policy for some in every for policy in some]
+            return sweeps_of(self.policies, exits, classes)
         if self.thresholds is not None:
             return [{"name": self.policy, "threshold": threshold} for threshold in self.thresholds]
         return sweep_of(self.policy, exits, classes)
@@ -230,10 +243,12 @@ def check_policies(model: Any, policies: Sequence[dict[str, Any]], place: str) -
                 "put learn_to_exit into stages, before evaluate and behind what makes the exits",
             )
         try:
+            policy.check(exits)
             policy.exits(logits, certainty)
         except (IndexError, TypeError, ValueError) as error:
+            said = error.message if isinstance(error, RecipeError) else error
             raise RecipeError(
-                f"{place}: {spec} does not fit a model of {exits} exits: {error}",
+                f"{place}: {spec} does not fit a model of {exits} exits: {said}",
                 "a threshold is a number, or a list with one for each exit but the last",
             ) from error
 

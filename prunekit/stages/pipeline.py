@@ -178,11 +178,11 @@ def _label_names(recipe: Recipe, run: Run) -> list[str] | None:
     """
     from ..data import label_names_of_model
     from ..models import ModelConfig
+    from ..runs.checking import find_stage
 
-    done = run.stage_folder(1, recipe.stages[0]) / "done.json"
-    if done.is_file():
-        for path in json.loads(done.read_text("utf-8"))["models"].values():
-            return label_names_of_model(ModelConfig(name=str(run.folder / path)))
+    first = find_stage(run.folder, run.stage_folder(1, recipe.stages[0]), {}).done
+    for path in first.models.values() if first is not None else ():
+        return label_names_of_model(ModelConfig(name=str(run.folder / path)))
     return label_names_of_model(recipe.model)
 
 

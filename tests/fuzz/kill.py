@@ -129,7 +129,9 @@ def picture(folder: Path) -> dict[str, Any]:
             lines = [_steady(json.loads(line)) for line in file.read_text().splitlines()]
             # A loss is a mean since the last record, which a resumed run begins anew.
             records = [{k: v for k, v in line.items() if k != "loss"} for line in lines]
-            found[name] = sorted(records, key=lambda r: [str(r[k]) for k in ("stage", "phase", "kind", "step")])
+            found[name] = sorted(
+                records, key=lambda r: [str(r[k]) for k in ("stage", "phase", "kind", "step")]
+            )
         elif file.name == "done.json":
             done = _steady(json.loads(file.read_text()))
             # A report holds its time.
@@ -176,7 +178,9 @@ class Harness:
         self.bad: list[str] = []
         # The server imports everything once; its children start at once.
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["prunekit.cli", "prunekit.stages.training.fit", "prunekit.comparison"])
+        self.context.set_forkserver_preload(
+            ["prunekit.cli", "prunekit.stages.training.fit", "prunekit.comparison"]
+        )
         begun = time.monotonic()
         assert self._start("unbroken", "never", 0) == 0, (work / "unbroken" / "log").read_text()
         self.seconds = time.monotonic() - begun
@@ -201,7 +205,9 @@ class Harness:
                     continue
                 break
             found = [f"{name}: exit code {code}"] if code else []
-            self.bad += found or [f"{name}: {w}" for w in differences(self.unbroken, picture(self.work / name / "runs"))]
+            self.bad += found or [
+                f"{name}: {w}" for w in differences(self.unbroken, picture(self.work / name / "runs"))
+            ]
             if not self.bad:
                 shutil.rmtree(self.work / name)
 
@@ -224,12 +230,16 @@ class Harness:
         """What was done, and what was found."""
         total = sum(self.kills.values())
         told = ", ".join(f"{count} {mode}" for mode, count in sorted(self.kills.items()))
-        return "\n".join([f"{total} kills ({told}) in {self.rounds} runs, {len(self.bad)} differences", *self.bad])
+        return "\n".join(
+            [f"{total} kills ({told}) in {self.rounds} runs, {len(self.bad)} differences", *self.bad]
+        )
 
 
 def main() -> int:
     """Of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     asked = parser.parse_args()
