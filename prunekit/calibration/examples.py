@@ -54,7 +54,8 @@ def usable(examples: datasets.Dataset, file: str, used: TaskData | None) -> tupl
     if 2 * known > len(distinct):
         raise DataError(
             f"--data: {known:,} of the {len(distinct):,} distinct examples of {file} are among those that "
-            "the model was trained on: there leaving early loses next to nothing, and any policy would look safe",
+            "the model was trained on: there leaving early loses next to nothing, and any policy would look "
+            "safe",
             "give examples that it has not seen, or leave --data out: a run takes those it held out",
         )
     return examples, " ".join(filter(None, (repeated, *_reservations(texts, trained, used))))
@@ -81,8 +82,8 @@ def _reservations(texts: list[tuple[str, ...]], trained: set[tuple[str, ...]], u
     if known:
         words.append(
             f"{known:,} of them {'has a text' if known == 1 else 'have texts'} that the model was trained "
-            "on: this holds if such texts are as frequent among the inputs to come, and not if the file holds "
-            "training examples."
+            "on: this holds if such texts are as frequent among the inputs to come, and not if the file "
+            "holds training examples."
         )
     if validation == len(texts):
         words.append(CHOSE_CHECKPOINTS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .comparison.markdown import comparison_markdown
-from .points import OperatingPoint
+from .points import OperatingPoint, share_kept
 from .reproducing import commands
 from .schema import RunReport, SystemReport
 from .tables import Row, escape, markdown_table
@@ -84,7 +84,7 @@ def result_rows(report: RunReport) -> tuple[list[str], list[Row]]:
             flops_words(dense.macs_real),
             times_words(1),
             *(percent_words(dense.scores[m] if dense.scores else None) for m in metrics),
-            percent_words(1.0 if dense.scores else None),
+            percent_words(1.0 if dense.scores and dense.scores[metrics[0]] > 0 else None),
         ]
     ]
     for system in report.systems:
@@ -100,7 +100,7 @@ def _system_rows(report: RunReport, system: SystemReport) -> list[Row]:
         named.insert(0, (f"{system.name}, all layers", evaluation.all_layers.all, evaluation.all_layers.kept))
     if point.short is not None:
         dense_short = (evaluation.dense.short_scores or {}).get(metric)
-        kept = point.short.scores[metric] / dense_short if dense_short else None
+        kept = share_kept(point.short.scores[metric], dense_short)
         named.append((f"{system.name}, short examples only", point.short, kept))
     return [
         [

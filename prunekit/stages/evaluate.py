@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, Strict, field_validator, model_validator
 
+from ..calibration import Drop
 from ..errors import RecipeError
 from . import register
 from .base import Stage, StageConfig, StageContext
@@ -50,12 +51,10 @@ class EvaluateConfig(StageConfig):
         description="instead: the policies to try, a name for its sweep, or one with its arguments, e.g. "
         "[confidence, {name: patience, patience: 2}]",
     )
-    max_drop: float = Field(
+    max_drop: Drop = Field(
         0.01,
-        ge=0,
-        lt=1,
-        description="share of the validation score of all layers that leaving early may lose: the model is "
-        "given the cheapest policy within it",
+        description="what leaving early may lose at most on the validation examples, in points of the main "
+        "score: 0.01 or 1% is one point; the model is given the cheapest policy within it",
     )
     sequence_length: int = Field(
         128, ge=1, description="tokens for which costs are counted, beside the real lengths"
@@ -129,7 +128,7 @@ class Evaluate(Stage):
             figures,
             evaluation,
             validation=validation,
-            max_drop=None if guarantee else config.max_drop,
+            max_drop_points=None if guarantee else config.max_drop,
             guarantee=None if guarantee is None else dict(guarantee),
         )
         report = self._report(context, model_figures(dense, "original", length), system)

@@ -19,6 +19,8 @@ const flopsTick = (v) => { const [n, unit] = scaled(v); return `${Number(n)} ${u
 const percent = (v, digits = 1) => (v === null || v === undefined ? NONE : `${(100 * v).toFixed(digits)} %`);
 const percentTick = (v) => (100 * v).toFixed(Math.abs(v * 100 - Math.round(v * 100)) < 0.01 ? 0 : 1);
 const times = (v) => (v === null || v === undefined ? NONE : `${v >= 100 ? v.toFixed(0) : v.toFixed(1)}×`);
+// Own score over the dense one; none where a share means nothing: scores such as Matthews' may be 0 or negative.
+const shareKept = (own, dense) => (dense > 0 && own >= 0 ? own / dense : null);
 // Points of score with their sign: 0.0123 -> "+1.2".
 const points = (v) => { const n = (100 * v).toFixed(1); return Number(n) === 0 ? "0.0" : v > 0 ? `+${n}` : `−${n.slice(1)}`; };
 const seconds = (v) => (v === null || v === undefined ? NONE : v < 90 ? `${v.toFixed(1)} s` : v < 5400 ? `${(v / 60).toFixed(1)} min` : `${(v / 3600).toFixed(1)} h`);

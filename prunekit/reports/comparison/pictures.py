@@ -96,6 +96,8 @@ def _score_panel(
     comparison: Comparison, task: ComparedTask, at: tuple[int, int], width: int, name: str
 ) -> list[str]:
     dense = task.dense[task.metric].mean if task.dense else None
+    if dense is not None and dense <= 0:
+        dense = None  # no share can be drawn of it
     five = 2 * 0.05 * comparison.dense_macs
     costs = [2 * p.macs for row in task.rows for p in row.points] + [2 * task.budget, five]
     best = [max(p.score for p in row.points) for row in task.rows]
