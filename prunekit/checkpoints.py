@@ -16,7 +16,7 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from .architectures import shape_of
-from .errors import CheckpointError
+from .errors import CheckpointError, system_error
 from .exits import MultiExitConfig, MultiExitForSequenceClassification
 from .files import sync
 from .slim import SlimConfig, SlimLoader
@@ -100,6 +100,8 @@ def load(folder: str | os.PathLike[str], *, into: nn.Module | None = None, **kwa
             raise CheckpointError(f"there is no folder {source}", "give a run's folder, or a model's")
         raise CheckpointError(f"{source} is not a model folder: there is no {WEIGHTS_FILE}")
     try:
+        with weights.open("rb"):  # safetensors calls a file that may not be read missing
+            pass
         with safe_open(weights, "pt") as opened:
             opened.keys()
         if into is not None or (source / SHAPES_FILE).exists():
@@ -123,6 +125,9 @@ def load(folder: str | os.PathLike[str], *, into: nn.Module | None = None, **kwa
     except CheckpointError:
         raise
     except Exception as error:  # transformers passes on whatever its parsers raise
+        refused = system_error(error)
+        if refused is not None:
+            raise CheckpointError(f"{source}: {refused.message}", refused.mend) from error
         raise CheckpointError(
             f"cannot read the model in {source}: {' '.join(str(error).split())[:300] or repr(error)}",
             "the folder is damaged or incomplete; copy it again or run the recipe again",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import console
-from ..errors import CheckpointError, UnsupportedModelError, first_line
+from ..errors import CheckpointError, UnsupportedModelError, first_line, system_error
 from .sources import is_run, model_folder
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def report_on(source: str, *, length: int, depth: int) -> None:
     print_counts(count(model, sequence_length=length), depth)
     guarantee = guarantee_of(getattr(model, "config", None))
     if guarantee is not None:
-        console.out().print(f"guarantee: {guarantee['words']}", markup=False, soft_wrap=True)
+        console.out().print(f"guarantee: {guarantee['words']}", soft_wrap=True)
 
 
 def print_counts(counts: Counts, depth: int) -> None:
@@ -87,7 +87,7 @@ def _model(folder: Path) -> Any:
     try:
         config = AutoConfig.from_pretrained(folder)
     except Exception as error:  # transformers passes on whatever its parsers raise
-        raise CheckpointError(
+        raise system_error(error) or CheckpointError(
             f"cannot read the configuration of {str(folder)!r}: {first_line(error)}",
             "give a run folder, a model folder (with config.json), or a name on the hub",
         ) from error
