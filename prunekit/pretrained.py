@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
-from .errors import CheckpointError, PrunekitError, UnsupportedModelError, first_line
+from .errors import CheckpointError, PrunekitError, UnsupportedModelError, first_line, system_error
 from .text import shown
 
 logger = logging.getLogger(__name__)
@@ -272,6 +272,9 @@ def _offline() -> Iterator[None]:
 
 
 def _unreadable(name: str, error: Exception) -> PrunekitError:
+    refused = system_error(error)
+    if refused is not None:
+        return CheckpointError(f"cannot read the model in {shown(name)}: {refused.message}", refused.mend)
     words, folder, name = shown(first_line(error)), _is_folder(name), shown(name)
     if "custom code" in str(error) or "trust_remote_code" in str(error):
         return UnsupportedModelError(

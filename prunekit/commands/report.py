@@ -38,7 +38,7 @@ def report_on(source: str, *, length: int, depth: int) -> None:
     print_counts(counted, depth)
     guarantee = guarantee_of(getattr(model, "config", None))
     if guarantee is not None:
-        console.out().print(f"guarantee: {guarantee['words']}", markup=False, soft_wrap=True)
+        console.out().print(f"guarantee: {guarantee['words']}", soft_wrap=True)
 
 
 def print_counts(counts: Counts, depth: int) -> None:

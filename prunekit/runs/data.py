@@ -118,8 +118,8 @@ def _refused(run: Path, recipe: Recipe, changes: list[str]) -> RunError:
     return RunError(
         f"the run {run} began with other data than there are now\n"
         + "\n".join(f"  {line}" for line in changes),
-        f"bring back what was there{versions}; or start anew with --fresh (the old run is kept), or give this "
-        "one another name with --name OTHER",
+        f"bring back what was there{versions}; or start anew with --fresh (the old run is kept), or give "
+        "this one another name with --name OTHER",
     )
 
 

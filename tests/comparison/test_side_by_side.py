@@ -22,7 +22,7 @@ from prunekit.comparison.claims import Claims
 from prunekit.comparison.helpers import Helpers
 from prunekit.comparison.sharing import Pool
 from prunekit.comparison.worker import Worker
-from prunekit.errors import RunError, TrainingError, disk_error
+from prunekit.errors import RunError, TrainingError, system_error
 from prunekit.recipes import expand, load_recipe
 from prunekit.recipes.portable import from_plain, to_plain
 from prunekit.reports import read_report
@@ -318,7 +318,10 @@ def test_whatever_ends_a_helper_is_told(tmp_path, monkeypatch, caplog, error, ra
         for _ in range(2000):
             started.check()
             time.sleep(0.05)
-    assert getattr(caught.value, "mend", "learn slower") in ("learn slower", disk_error(OSError(28, "")).mend)
+    assert getattr(caught.value, "mend", "learn slower") in (
+        "learn slower",
+        system_error(OSError(28, "")).mend,
+    )
     assert any("stopped: " in message for message in caplog.messages)  # at once, and not at the end alone
 
 
