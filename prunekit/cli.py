@@ -440,8 +440,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     command: Any = typer.main.get_command(app)
     context: Any = None
     try:
-        typed = list(sys.argv[1:] if arguments is None else arguments)
-        _check(typed)
+        given = sys.argv[1:] if arguments is None else arguments
+        typed = [_text(number, argument) for number, argument in enumerate(given, 1)]
         context = command.make_context("prunekit", typed)
         with context:
             command.invoke(context)
@@ -468,15 +468,24 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _check(arguments: Sequence[str]) -> None:
-    """Raise ``PrunekitError`` where an argument can be no name and no path, whatever it is for."""
-    for number, argument in enumerate(arguments, 1):
-        for wrong, what in ((has_surrogates(argument), "is not UTF-8"), ("\0" in argument, "holds a NUL")):
-            if wrong:
-                raise PrunekitError(
-                    f"command line: argument {number}, {shown(argument, keep='')!r}, {what}",
-                    "give UTF-8 text without NUL; a file with another name can be renamed",
-                )
+def _text(number: int, argument: str) -> str:
+    """An argument as the text it is: what the locale cannot read, Python leaves in it as single bytes.
+
+    Raises:
+        PrunekitError: it is not UTF-8, or can be no name and no path.
+    """
+    wrong = "holds a NUL" if "\0" in argument else None
+    if has_surrogates(argument):
+        try:
+            argument = os.fsencode(argument).decode("utf-8")
+        except UnicodeError:
+            wrong = "is not UTF-8"
+    if wrong is not None:
+        raise PrunekitError(
+            f"command line: argument {number}, {shown(argument, keep='')!r}, {wrong}",
+            "give UTF-8 text without NUL; a file with another name can be renamed",
+        )
+    return argument
 
 
 def _continues(context: Any) -> bool:

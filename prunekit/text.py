@@ -6,6 +6,7 @@ import re
 
 # C0 and C1 controls, DEL, lone surrogates, separators of lines and paragraphs, marks that reorder text.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NAMED = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
@@ -26,4 +27,4 @@ def _escape(character: str) -> str:
 
 def has_surrogates(text: str) -> bool:
     """Whether ``text`` holds half a surrogate pair, which no UTF-8 file can hold."""
-    return any("\ud800" <= character <= "\udfff" for character in text)
+    return _SURROGATE.search(text) is not None

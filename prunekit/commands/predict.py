@@ -257,15 +257,16 @@ def _argument(text: str, number: int) -> str:
     """An argument as the text it is: Python leaves what the locale cannot read as single bytes in it."""
     if not has_surrogates(text):
         return text
-    from ..data import text_of
-
     try:
-        written = os.fsencode(text)
+        return os.fsencode(text).decode("utf-8")
+    except UnicodeDecodeError as error:
+        where = f"byte {error.start + 1} is 0x{error.object[error.start]:02x}"
     except UnicodeEncodeError:
-        raise DataError(
-            f"argument {number} holds half a character: {shown(text, keep='')}", "write the whole character"
-        ) from None
-    return text_of(written, f"argument {number}")
+        where = f"it holds half a character, {shown(text, keep='')}"
+    raise DataError(
+        f"argument {number} is not UTF-8 text: {where}",
+        "have the terminal write UTF-8, or put the texts into a file in UTF-8: --file FILE",
+    )
 
 
 def _from_file(file: str, pair: bool, source: str) -> list[Placed]:
@@ -306,7 +307,7 @@ def _from_standard_input(pair: bool) -> Iterator[Placed]:
 
 def _from_lines(lines: Iterable[str], name: str, pair: bool) -> Iterator[Placed]:
     """The texts of lines, each with its place. Blank lines are left out, with a warning if texts follow."""
-    blank, skipped, number = 0, 0, 0
+    blank, skipped = 0, 0
     try:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -324,4 +325,4 @@ def _from_lines(lines: Iterable[str], name: str, pair: bool) -> Iterator[Placed]
     except OSError as error:
         raise DataError(f"cannot read {name}: {error.strerror or error}") from error
     if skipped:
-        logger.warning("%s: %d blank lines before the last text are left out", name, skipped)
+        logger.warning("%s: blank lines before the last text are left out: %d", name, skipped)

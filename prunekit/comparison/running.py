@@ -8,9 +8,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from .. import console
-from ..errors import RunError
+from ..errors import RecipeError, RunError
 from ..planning import located, plan
-from ..recipes import ComparedRun, naming_system
+from ..recipes import ComparedRun, Recipe, naming_system
 from ..runs import Run, check_result, damage, is_done, recipe_of
 from ..runs.checking import MODEL, OUTPUTS, REPORT
 from ..runs.records import DONE, Record, read_record
@@ -94,6 +94,34 @@ def check(runs: Sequence[ComparedRun]) -> None:
     for recipe in later.values():
         with located(recipe):
             load_task(recipe.data, recipe.seed, label_names_of_model(recipe.model))
+    for task in sorted(lacking):
+        _check_labels([run.candidates[0].recipe for run in runs if run.task == task])
+
+
+def _check_labels(recipes: Sequence[Recipe]) -> None:
+    """Refuse recipes on one task that begin with models whose own order of its classes differs.
+
+    Their outputs could not be compared: the same label would have two numbers.
+    """
+    from ..data import label_names_of_model, load_task
+
+    first = recipes[0]
+    if first.data.label_names is not None:
+        return
+    models = {recipe.model.model_dump_json(): recipe for recipe in recipes}
+    names = {tuple(label_names_of_model(recipe.model) or ()): recipe for recipe in models.values()}
+    if len(names) == 1:
+        return
+    orders = {
+        tuple(load_task(first.data, first.seed, of_model or None).label_names): recipe.model.name
+        for of_model, recipe in names.items()
+    }
+    if len(orders) > 1:
+        said = "; ".join(f"{model}: {', '.join(order)}" for order, model in orders.items())
+        raise RecipeError(
+            f"the models that are compared number the labels of {first.data.task} differently: {said}",
+            "say in which order all of them do: data.label_names=[...]",
+        )
 
 
 def train(asked: Sequence[tuple[Run, Sequence[ComparedRun]]], jobs: int = 1) -> list[list[Finished]]:

@@ -36,8 +36,8 @@ def read_delimited(text: str, path: str, key: str, kind: str) -> Table:
     """A csv or tsv file. Every value is a string, and an empty one is missing.
 
     A file whose header is one name with the separator its kind should have, and several with another, is read
-    with the other. Where a comma or the like separates, values may be quoted. Where a tab does, a quotation
-    mark is a character, as GLUE writes it, unless the whole file is quoted (:func:`_tabbed`).
+    with the other. Values may be quoted. In a tsv file that is separated by tabs a quotation mark is a
+    character, as GLUE writes it, unless the whole file is quoted (:func:`_tabbed`).
 
     Args:
         text: of the file.
@@ -57,7 +57,8 @@ def read_delimited(text: str, path: str, key: str, kind: str) -> Table:
     separator = _separator(text, "\t" if kind == "tsv" else ",", path)
     with _values_of_any_length():
         try:
-            records = _tabbed(text, path) if separator == "\t" else list(_records(text, separator, True))
+            unquoted = kind == "tsv" and separator == "\t"
+            records = _tabbed(text, path) if unquoted else list(_records(text, separator, True))
         except _Malformed as error:
             raise DataError(
                 f"{key}: {path} is not a readable {kind} file: the row on line {error.line} {error}",
@@ -119,7 +120,7 @@ def _separator(text: str, expected: str, path: str) -> str:
 
 
 def _tabbed(text: str, path: str) -> list[_Record]:
-    r"""The records of a table that is separated by tabs, quoted or not.
+    r"""The records of a tsv file, quoted or not.
 
     It is quoted if the header is, or if every quotation mark of the file is where a csv writer puts one
     (around a whole value, or doubled inside of one) and something shows such a writer: a doubled quotation
@@ -129,30 +130,28 @@ def _tabbed(text: str, path: str) -> list[_Record]:
     plain = list(_records(text, "\t", False))
     if '"' not in text:
         return plain
-    quoted_header = bool(plain) and all(map(_in_quotation_marks, plain[0][1]))
     insides = _quoted_values(text)
-    if quoted_header or (insides is not None and _shows_quoting(insides, text, plain)):
+    doubled = splits = fits = False
+    if insides is not None:
+        doubled = any('""' in inside for inside in insides)
+        splits = any(re.search(r"[\t\r\n]", inside) for inside in insides)
+        fits = _is_even(list(_records(text, "\t", True)))
+    plain_fits = _is_even(plain)
+    quoted_header = all(map(_in_quotation_marks, plain[0][1]))
+    # One of GLUE's values may begin with a quotation mark, and one on a later line end with one.
+    if quoted_header or (fits and (not plain_fits or (doubled and not splits))):
         logger.info(
             '%s: its values are quoted: the marks around them are taken off, and "" in them is one', path
         )
         return list(_records(text, "\t", True))
     strange = [line for line, row in plain if any(map(_looks_quoted, row))]
-    if strange:
+    if strange or (fits and splits):
         logger.warning(
-            "%s: %d rows look quoted (the first on line %d), but not all of the file is quoted as csv is: "
-            "quotation marks are kept as they are. If it is meant to be quoted, correct it and name it .csv",
-            path, len(strange), strange[0],
+            "%s: some of its values look quoted%s, but it is not evident that the file is: quotation marks "
+            "are kept as they are. If it is quoted, name it .csv",
+            path, f" (the first on line {strange[0]})" if strange else "",
         )  # fmt: skip
     return plain
-
-
-def _shows_quoting(insides: list[str], text: str, plain: list[_Record]) -> bool:
-    if not _is_even(plain):
-        return _is_even(list(_records(text, "\t", True)))
-    # Two values of GLUE's, one that begins with a quotation mark and one that ends so, are not one value.
-    return any('""' in inside for inside in insides) and not any(
-        re.search(r"[\t\r\n]", inside) for inside in insides
-    )
 
 
 def _in_quotation_marks(value: str) -> bool:

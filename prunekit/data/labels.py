@@ -33,6 +33,10 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _WHOLE = re.compile(r"([+-]?\d{1,1000})(?:\.0*)?", re.ASCII)
 
 
+class MissingColumnError(DataError):
+    """A table has no column of a name that is looked for."""
+
+
 def find_columns(config: DataConfig, glue: GlueTask | None, table: Table) -> tuple[str, str | None]:
     """Columns of the text and of the second text: the recipe's, the GLUE task's, or the first known names."""
     text, pair = config.text, config.text_pair
@@ -233,9 +237,9 @@ def _column(table: Table, column: str, key: str) -> list[Any]:
     return table.columns[column]
 
 
-def _missing(table: Table, what: str, key: str) -> DataError:
+def _missing(table: Table, what: str, key: str) -> MissingColumnError:
     found = ", ".join(repr(_short(name)) for name in list(table.columns)[:20])
-    return DataError(
+    return MissingColumnError(
         f"{table.origin}: cannot find {what} (data.{key}); its columns are {found}",
         f"name the column: data.{key}=...",
     )

@@ -14,7 +14,15 @@ from ..text import shown
 from . import reviews
 from .config import CUSTOM, REVIEWS, DataConfig
 from .glue import GLUE_TASKS, HUB_NAME, GlueTask
-from .labels import find_columns, find_label, in_model_order, label_names_of, read_labels, read_texts
+from .labels import (
+    MissingColumnError,
+    find_columns,
+    find_label,
+    in_model_order,
+    label_names_of,
+    read_labels,
+    read_texts,
+)
 from .metrics import check_metrics
 from .overlap import check_files, check_hub_splits, warn_of_overlap
 from .sources import read_file, read_hub
@@ -132,7 +140,7 @@ def load_examples(
     try:
         texts = find_columns(config, GLUE_TASKS.get(config.task), table)
         return _examples(table, texts, find_label(config, table), label_names)
-    except DataError as error:
+    except MissingColumnError as error:
         names = ", ".join(shown(name, keep="") for name in label_names[:20])
         error.mend = f"{_NEEDS_TEXTS} and a column 'label' with the model's classes: {names}"
         raise
@@ -157,12 +165,14 @@ def load_texts(
     try:
         text, second = find_columns(config, GLUE_TASKS.get(config.task), table)
         if pair and second is None:
-            raise DataError(f"{table.origin}: pairs are asked for, and only {text!r} is a column of texts")
+            raise MissingColumnError(
+                f"{table.origin}: pairs are asked for, and {text!r} alone is a column of texts"
+            )
         columns = [read_texts(table, text, "text")]
         if second is not None:
             columns.append(read_texts(table, second, "text_pair"))
-    except DataError as error:
-        error.mend = f"{_NEEDS_TEXTS}; a file that is no table is read a line each if its name ends in .txt"
+    except MissingColumnError as error:
+        error.mend = f"{_NEEDS_TEXTS}; a file whose name ends in .txt is read a line each"
         raise
     return [(table.locate(row), texts) for row, texts in enumerate(zip(*columns, strict=True))]
 
