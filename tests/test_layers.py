@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "prunekit"
 
 # Lowest first. A room imports from its own tier and from those below it.
 TIERS = [
-    {"errors", "text", "arguments", "registry", "files", "console", "machine", "groups", "modes"}
+    {"errors", "text", "arguments", "settings", "registry", "files", "console", "machine", "groups", "modes"}
     | {"architectures", "dependency_graph"},
     {"granularities", "scorers", "schedulers", "budgets", "costs", "exits", "slim"},
     {"pruner", "distill", "reports", "data", "models", "checkpoints", "runtime", "testing"} | {"calibration"},
