@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from pydantic import BaseModel, ConfigDict
-
 from ..digests import broken, seal
 from ..errors import RecipeError
 from ..files import write_json
+from ..settings import Settings
 from .metrics import MetricsLog
 
 if TYPE_CHECKING:
@@ -39,10 +38,8 @@ RECORD = "record.json"
 _NOT_DECIDING = ("eval_batch_size", "checkpoint_seconds", "threads")
 
 
-class StageConfig(BaseModel):
-    """Base of the stages' configurations: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+class StageConfig(Settings):
+    """Base of the stages' configurations."""
 
 
 class Stage(ABC):

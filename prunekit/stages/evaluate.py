@@ -57,7 +57,7 @@ class EvaluateConfig(StageConfig):
         "score: 0.01 or 1% is one point; the model is given the cheapest policy within it",
     )
     sequence_length: int = Field(
-        128, ge=1, description="tokens for which costs are counted, beside the real lengths"
+        128, ge=1, le=10_000_000, description="tokens for which costs are counted, beside the real lengths"
     )
 
     _known = field_validator("policy", "policies")(known_policies)
