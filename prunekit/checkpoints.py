@@ -130,7 +130,7 @@ def load(folder: str | os.PathLike[str], *, into: nn.Module | None = None, **kwa
             raise CheckpointError(f"{source}: {refused.message}", refused.mend) from error
         raise CheckpointError(
             f"cannot read the model in {source}: {' '.join(str(error).split())[:300] or repr(error)}",
-            "the folder is damaged or incomplete; copy it again or run the recipe again",
+            "the folder is damaged or incomplete; copy it again, or make it anew: apply RECIPE --fresh",
         ) from error
     module: nn.Module = model
     return module.eval()
