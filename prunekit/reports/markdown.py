@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .comparison.markdown import comparison_markdown
+from .escaping import code_block, escape
 from .points import OperatingPoint, share_kept
 from .reproducing import commands
 from .schema import RunReport, SystemReport
-from .tables import Row, escape, markdown_table
+from .tables import Row, markdown_table
 from .words import (
     chosen_point,
     count_words,
@@ -31,7 +32,7 @@ def render_markdown(report: RunReport) -> str:
             comparison_markdown(report.comparison),
             f"# {escape(system.name)} alone: {escape(report.task)}, seed {report.seed}\n",
         ]
-    parts += [f"**{summary_sentence(report)}**\n", escape(lead_sentence(report)) + "\n"]
+    parts += [f"**{escape(summary_sentence(report))}**\n", escape(lead_sentence(report)) + "\n"]
     if report.task_note:
         parts.append(f"> {escape(note_words(report.task_note))}\n")
     parts += ["## The result\n", result_table(report), _result_note(report)]
@@ -267,7 +268,7 @@ def _reproduce(report: RunReport) -> str:
     machine = ", ".join(f"{name}: {value}" for name, value in report.machine.items())
     lines = []
     for words, command in commands(report):
-        lines += [escape(words), f"```sh\n{command}\n```\n"]
+        lines += [escape(words), code_block(command, "sh")]
     lines += [
         f"Seed {report.seed}. {escape(versions)}.",
         escape(machine) + ("." if machine else ""),

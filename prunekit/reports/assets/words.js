@@ -27,8 +27,8 @@ const seconds = (v) => (v === null || v === undefined ? NONE : v < 90 ? `${v.toF
 const chance = (p) => (p < 0.001 ? "< 0.001" : p < 0.1 ? p.toFixed(3) : p.toFixed(2));
 // Mean and sample standard deviation over seeds: "84.3 ± 0.6 %".
 const spread = (s) => (!s ? NONE : s.std === null ? percent(s.mean) : `${(100 * s.mean).toFixed(1)} ± ${(100 * s.std).toFixed(1)} %`);
-const METRICS = { f1: "F1", mcc: "MCC", matthews: "MCC" };
-const pretty = (name) => METRICS[name] || name.replaceAll("_", " ");
+const METRICS = new Map([["f1", "F1"], ["mcc", "MCC"], ["matthews", "MCC"]]);
+const pretty = (name) => METRICS.get(name) ?? name.replaceAll("_", " ");
 const list = (names) => (names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`);
 const plural = (n, one, many = `${one}s`) => `${whole(n)} ${n === 1 ? one : many}`;
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
 
 from ..drawing import COLOURS, LEFT, RIGHT, Frame, axes, flops_ticks, picture, words
+from ..escaping import escape_markup
 from .schema import ComparedTask, Comparison, TaskRow
 
 PANEL_WIDTH, ONE_PANEL_WIDTH, PANEL_HEIGHT = 520, 680, 340
@@ -177,7 +177,7 @@ def _line(frame: Frame, comparison: Comparison, task: ComparedTask, row: TaskRow
 def _dot(at: Point, classes: str, radius: float, title: str) -> str:
     return (
         f'<circle class="{classes}" cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="{radius}">'
-        f"<title>{html.escape(title)}</title></circle>"
+        f"<title>{escape_markup(title)}</title></circle>"
     )
 
 
