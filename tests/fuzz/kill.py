@@ -2,9 +2,10 @@
 
     python tests/fuzz/kill.py --kills 100 --seed 1
 
-A process kills itself with SIGKILL: after a random time, right before a random change of the disk (a rename, a
-new folder, a file opened for writing, a removal), or right after one. What must be equal in the end: every weight, the
-figures of the reports, what was measured, the records of data and of computing, and the list of all files.
+A process kills itself with SIGKILL: after a random time, right before a random change of the disk (a rename,
+a new folder, a file opened for writing, a removal), or right after one. What must be equal in the end: every
+weight, the figures of the reports, what was measured, the records of data and of computing, and the list of
+all files.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ def apply(folder: str, mode: str, moment: float) -> None:
 
     Args:
         folder: the working folder.
-        mode: ``"never"``; ``"after a time"``, in seconds; ``"before a change"`` or ``"after a change"``, counted
-            from 1. With ``"never"`` the number of changes is written to ``changes``.
+        mode: ``"never"``; ``"after a time"``, in seconds; ``"before a change"`` or ``"after a change"``,
+            counted from 1. With ``"never"`` the number of changes is written to ``changes``.
         moment: when.
     """
     import torch
@@ -66,7 +67,7 @@ def apply(folder: str, mode: str, moment: float) -> None:
 
     os.chdir(folder)
     torch.set_num_threads(1)
-    with open("log", "ab", buffering=0) as log:
+    with Path("log").open("ab", buffering=0) as log:
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
     seen = _count_changes(mode, moment) if mode != "after a time" else [0]
@@ -85,7 +86,7 @@ def _die() -> None:
 
 def _count_changes(mode: str, moment: float) -> list[int]:
     """Count the changes of the run's folder, and end at one; the count so far."""
-    runs, seen = os.path.join(os.getcwd(), "runs"), [0]
+    runs, seen = str(Path.cwd() / "runs"), [0]
     busy = threading.local()
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -113,7 +114,7 @@ def _changes(event: str, arguments: tuple[Any, ...]) -> bool:
 def _is_below(folder: str, path: Any) -> bool:
     if not isinstance(path, (str, bytes, os.PathLike)):
         return False
-    return os.path.abspath(os.fsdecode(path)).startswith(folder)
+    return os.path.abspath(os.fsdecode(path)).startswith(folder)  # noqa: PTH100 - without asking the disk
 
 
 def picture(folder: Path) -> dict[str, Any]:
@@ -129,7 +130,9 @@ def picture(folder: Path) -> dict[str, Any]:
             lines = [_steady(json.loads(line)) for line in file.read_text().splitlines()]
             # A loss is a mean since the last record, which a resumed run begins anew.
             records = [{k: v for k, v in line.items() if k != "loss"} for line in lines]
-            found[name] = sorted(records, key=lambda r: [str(r[k]) for k in ("stage", "phase", "kind", "step")])
+            found[name] = sorted(
+                records, key=lambda r: [str(r[k]) for k in ("stage", "phase", "kind", "step")]
+            )
         elif file.name == "done.json":
             done = _steady(json.loads(file.read_text()))
             # A report holds its time.
@@ -176,7 +179,9 @@ class Harness:
         self.bad: list[str] = []
         # The server imports everything once; its children start at once.
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["prunekit.cli", "prunekit.stages.training.fit", "prunekit.comparison"])
+        self.context.set_forkserver_preload(
+            ["prunekit.cli", "prunekit.stages.training.fit", "prunekit.comparison"]
+        )
         begun = time.monotonic()
         assert self._start("unbroken", "never", 0) == 0, (work / "unbroken" / "log").read_text()
         self.seconds = time.monotonic() - begun
@@ -201,7 +206,9 @@ class Harness:
                     continue
                 break
             found = [f"{name}: exit code {code}"] if code else []
-            self.bad += found or [f"{name}: {w}" for w in differences(self.unbroken, picture(self.work / name / "runs"))]
+            self.bad += found or [
+                f"{name}: {w}" for w in differences(self.unbroken, picture(self.work / name / "runs"))
+            ]
             if not self.bad:
                 shutil.rmtree(self.work / name)
 
@@ -224,12 +231,16 @@ class Harness:
         """What was done, and what was found."""
         total = sum(self.kills.values())
         told = ", ".join(f"{count} {mode}" for mode, count in sorted(self.kills.items()))
-        return "\n".join([f"{total} kills ({told}) in {self.rounds} runs, {len(self.bad)} differences", *self.bad])
+        return "\n".join(
+            [f"{total} kills ({told}) in {self.rounds} runs, {len(self.bad)} differences", *self.bad]
+        )
 
 
 def main() -> int:
     """Of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     asked = parser.parse_args()
