@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 # Byte code is made when a module is first imported: making all of it would take longer than the installing.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: quickstart test lint types unit fuzz benchmark install install-dev clean help
+.PHONY: quickstart test lint types unit fuzz fuzz-kills benchmark install install-dev clean help
 
 help:
 	@sed -n '2,6s/^# \{0,1\}//p' Makefile
@@ -38,6 +38,11 @@ unit: install-dev
 fuzz: install-dev
 	PRUNEKIT_MUTANTS=$(MUTANTS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest --timeout 0 --hypothesis-show-statistics \
 	  tests/fuzz/test_mutants.py
+
+# Kills a small run so often, at random moments, and compares what it ends with: KILLS=100 SEED=1
+KILLS ?= 100
+fuzz-kills: install-dev
+	$(BIN)/python tests/fuzz/kill.py --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 benchmark: install-dev
 	$(BIN)/python -m pytest -m benchmark tests/benchmarks

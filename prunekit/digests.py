@@ -5,6 +5,7 @@ A folder that is made whole is *sealed*: ``complete.json`` in it says what every
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -21,7 +22,7 @@ SEAL = "complete.json"
 _CHUNK = 1 << 20
 # A file that was changed so short a time before it was read may be changed again without another time.
 _SETTLED_NS = 2 * 10**9
-_known: dict[tuple[int, ...], str] = {}
+_known: dict[tuple[int, ...], FileDigest] = {}
 
 
 def _inside(path: str) -> str:
@@ -60,22 +61,28 @@ def digest_file(path: Path) -> FileDigest:
         OSError: it is not there, cannot be read, or is no plain file; a symbolic link is not followed.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb", buffering=0) as stream:
-        about = os.fstat(stream.fileno())
+    try:
+        about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
-            raise OSError(None, "it is no plain file", str(path))
+            raise OSError(errno.EINVAL, "it is no plain file", str(path))
         key = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
-        if key not in _known:
-            digest, buffer = hashlib.sha256(), memoryview(bytearray(_CHUNK))
-            settled = max(about.st_mtime_ns, about.st_ctime_ns) < time.time_ns() - _SETTLED_NS
-            size = 0
-            while count := stream.readinto(buffer):
-                digest.update(buffer[:count])
-                size += count
-            if not settled or size != about.st_size:
-                return FileDigest(sha256=digest.hexdigest(), size=size)
-            _known[key] = digest.hexdigest()
-    return FileDigest(sha256=_known[key], size=about.st_size)
+        if key in _known:
+            return _known[key]
+        settled = max(about.st_mtime_ns, about.st_ctime_ns) < time.time_ns() - _SETTLED_NS
+        found = _read(handle)
+    finally:
+        os.close(handle)
+    if settled and found.size == about.st_size:
+        _known[key] = found
+    return found
+
+
+def _read(handle: int) -> FileDigest:
+    digest, size = hashlib.sha256(), 0
+    while chunk := os.read(handle, _CHUNK):
+        digest.update(chunk)
+        size += len(chunk)
+    return FileDigest(sha256=digest.hexdigest(), size=size)
 
 
 def digests_of(paths: Iterable[Path], below: Path) -> Digests:

@@ -22,7 +22,6 @@ from .errors import RunError
 
 # What `write_with` calls a file, and `checkpoints.save` a model's folder, until it is whole.
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}(?P<file>\.tmp)?")
-_OF_A_MODEL = {"new", "old"}
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
@@ -77,27 +76,27 @@ def write_with(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]) 
     return target
 
 
-def remove_leftovers(folder: Path, names: Collection[str] = ()) -> None:
-    """Remove what a process left in a folder that was killed while it wrote there.
+def remove_leftovers(folder: Path, files: Collection[str] = (), models: Collection[str] | None = ()) -> None:
+    """Remove what a process left in a folder that was killed while it wrote there. All else stays.
 
     Args:
         folder: nobody else writes there meanwhile.
-        names: of the files and model folders that are written there; default: any. What is called like a
-            temporary one of another name stays, and so does a folder that holds anything of somebody's.
+        files: names of those that are written there, whole or not at all.
+        models: names of the folders of models; ``None``: any.
     """
-    try:
-        entries = list(os.scandir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for entry in entries:
+    for entry in list(folder.iterdir()) if folder.is_dir() else ():
         made = _TEMPORARY.fullmatch(entry.name)
-        if made is None or entry.is_symlink() or (names and made["name"] not in names):
+        if made is None or entry.is_symlink():
             continue
-        place = Path(entry.path)
-        if made["file"] and entry.is_file():
-            place.unlink()
-        elif not made["file"] and entry.is_dir() and {p.name for p in place.iterdir()} <= _OF_A_MODEL:
-            shutil.rmtree(place)
+        if made["file"] and made["name"] in files and entry.is_file():
+            entry.unlink()
+        elif not made["file"] and (models is None or made["name"] in models) and _is_half_a_model(entry):
+            shutil.rmtree(entry)
+
+
+def _is_half_a_model(folder: Path) -> bool:
+    """Whether a folder is one that ``checkpoints.save`` works in."""
+    return folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {"new", "old"}
 
 
 def sync(path: Path) -> None:

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from .. import console
+from ..distill import forget_answers
 from ..errors import PrunekitError, RunError
 from ..planning import located
 from ..recipes import Candidate, ComparedRun, Recipe
@@ -104,6 +105,9 @@ class Worker:
                     made.update({} if finished is None else {run.folder: finished})
                     self._forget([run for run in self._runs if run.folder not in made])
             if len(made) == len(self._runs):
+                if console.is_main_process():
+                    for home in self._held:
+                        forget_answers(home / "cache")  # also of tasks and seeds that are not asked for now
                 return made
             if len(made) == before:
                 time.sleep(_WAIT)
@@ -248,8 +252,6 @@ class Worker:
 
     def _forget(self, left: Sequence[ComparedRun]) -> None:
         """Remove what teachers answered that none of the runs that are left will ask for."""
-        from ..distill import forget_answers
-
         needed = set(map(self._cache, left))
         for folder in self._caches - needed if self._held and console.is_main_process() else ():
             forget_answers(folder)

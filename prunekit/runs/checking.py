@@ -10,6 +10,7 @@ from pathlib import Path
 from ..digests import Digests, damaged, digests_of
 from ..errors import PrunekitError, RunError
 from ..files import is_a_link
+from ..text import shown
 from .records import COMPUTING, DATA, DONE, INFO, KEPT, DamagedRun, Info, StageDone, read_record
 
 MODEL, REPORT, OUTPUTS = "model", "report", "outputs"
@@ -17,7 +18,7 @@ MODEL, REPORT, OUTPUTS = "model", "report", "outputs"
 OWN_FILES = ("recipe.yaml", "metrics.jsonl", "validation.json", DONE, INFO, KEPT, DATA, COMPUTING, ".lock")
 _OWN_FOLDERS = ("stages", MODEL, REPORT, OUTPUTS, "cache", "compare", "grid", ".aside")
 # What calibrating changes of a model, and comparing of a report.
-_CHANGED = {
+CHANGED = {
     MODEL: ("config.json", "README.md", "calibrations.json"),
     REPORT: ("report.json", "report.md", "index.html"),
 }
@@ -164,7 +165,7 @@ def record_changed(folder: Path) -> None:
         RunError: the record cannot be read or written.
     """
     place = folder.resolve()
-    run, names = place.parent, _CHANGED.get(place.name)
+    run, names = place.parent, CHANGED.get(place.name)
     if names is None or not (run / "recipe.yaml").is_file():
         return
     for stage in _stages(run):
@@ -188,7 +189,7 @@ def _mend(run: Path) -> str:
         command = read_record(run / INFO, Info, "").command
     except PrunekitError:
         command = ""
-    given = f": {command}" if command else ""
+    given = f": {shown(command, keep='')}" if command else ""
     return f"apply the run's recipe again, which makes again what is damaged, and nothing else{given}"
 
 

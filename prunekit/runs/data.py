@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..digests import digest_file
 from ..errors import RunError
 from ..pretrained import described
+from ..text import shown
 from .records import DATA, DataRecord, SplitDigest, StartModel, read_record
 
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ def _split_changes(
 ) -> Iterator[str]:
     """One line for each source of examples that gives others."""
     if there.labels != now.labels:
-        yield f"the label names were {', '.join(there.labels)}, and are {', '.join(now.labels)}"
+        was, now_is = (shown(", ".join(record.labels), keep="") for record in (there, now))
+        yield f"{_source(recipe.data, 'train')}: the label names were {was}, and are {now_is}"
     texts: dict[str, list[str]] = {}
     tokens = []
     for split in splits:
@@ -199,22 +201,23 @@ def _digest(data: Dataset) -> str:
     for name in sorted(table.column_names):
         column = table.column(name)
         digest.update(json.dumps([name, len(column)]).encode())
-        for chunk in column.chunks:
-            _add(digest, chunk)
+        _add(digest, column.chunks)
     return digest.hexdigest()
 
 
-def _add(digest: Any, array: Any) -> None:
+def _add(digest: Any, chunks: Sequence[Any]) -> None:
+    """Add the values of a column, wherever it is cut. Lengths first: else "ab", "c" would be "a", "bc"."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as compute
 
-    if isinstance(array, (pa.ListArray, pa.LargeListArray)):
-        _add(digest, array.value_lengths())
-        _add(digest, array.flatten())
-    elif isinstance(array, (pa.StringArray, pa.LargeStringArray)):
-        # Lengths first: else "ab" and "c" would be "a" and "bc".
-        _add(digest, compute.binary_length(array))
-        digest.update("".join(array.to_pylist()).encode("utf-8", "surrogatepass"))
+    if all(isinstance(chunk, (pa.ListArray, pa.LargeListArray)) for chunk in chunks):
+        _add(digest, [chunk.value_lengths() for chunk in chunks])
+        _add(digest, [chunk.flatten() for chunk in chunks])
+    elif all(isinstance(chunk, (pa.StringArray, pa.LargeStringArray)) for chunk in chunks):
+        _add(digest, [compute.binary_length(chunk) for chunk in chunks])
+        for chunk in chunks:
+            digest.update("".join(chunk.to_pylist()).encode("utf-8", "surrogatepass"))
     else:
-        digest.update(array.to_numpy(zero_copy_only=False).astype(np.int64).tobytes())
+        for chunk in chunks:
+            digest.update(chunk.to_numpy(zero_copy_only=False).astype(np.int64).tobytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..digests import Digests, FileDigest, InsidePath
 from ..errors import RunError
 from ..files import write_json
+from ..text import shown
 
 DONE, INFO, KEPT, DATA, COMPUTING = "done.json", "run.json", "kept.json", "data.json", "computing.json"
 _MOST_WORDS = 200
@@ -143,12 +145,10 @@ def read_record(file: Path, kind: type[R], mend: str) -> R:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         words = " ".join(f"{place}: {first['msg']}".removeprefix(": ").split())[:_MOST_WORDS]
-        raise DamagedRun(f"{file} is damaged: {words}", mend) from error
+        raise DamagedRun(f"{file} is damaged: {shown(words, keep='')}", mend) from error
 
 
 def model_digest(folder: str, files: Digests) -> str:
     """One digest of all files below a folder, by what each holds."""
-    import hashlib
-
     lines = [f"{path} {files[path].sha256}\n" for path in sorted(files) if path.startswith(f"{folder}/")]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

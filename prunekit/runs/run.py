@@ -21,8 +21,7 @@ from ..files import locked, remove_leftovers, write_json, write_text
 from ..machine import machine, versions
 from ..recipes import Recipe
 from ..recipes.differences import difference_lines, differences
-from ..reports import REPORT_FILES
-from .checking import OUTPUTS, OWN_FILES, REPORT, refuse_links
+from .checking import CHANGED, MODEL, OUTPUTS, OWN_FILES, refuse_links
 from .reading import (
     RECIPE,
     compared_with,
@@ -37,6 +36,7 @@ from .records import COMPUTING, DATA, DONE, INFO, KEPT
 
 logger = logging.getLogger(__name__)
 _ASIDE = ".aside"
+_SPLITS = ("train", "validation", "test", "calibration")
 # What is there with whatever settings the run is made.
 _STAYS = (RECIPE, KEPT, ".lock", _ASIDE, "cache", "compare", "grid")
 _DESCRIPTION = {RECIPE, INFO, DATA, COMPUTING}
@@ -237,15 +237,15 @@ class Run:
 
     def _clear(self) -> None:
         """Remove what a killed process left half written, and put back what it had begun to move aside."""
-        remove_leftovers(self.folder, {*OWN_FILES, "model"})
-        remove_leftovers(self.folder / "model")
-        remove_leftovers(self.folder / REPORT, REPORT_FILES)
-        remove_leftovers(self.folder / OUTPUTS)
+        remove_leftovers(self.folder, OWN_FILES, [MODEL])
+        for name, files in CHANGED.items():
+            remove_leftovers(self.folder / name, files)
+        remove_leftovers(self.folder / OUTPUTS, [f"{split}.safetensors" for split in _SPLITS])
         for stage in self.folder.glob("stages/*"):
             if _TAKING.fullmatch(stage.name):
                 shutil.rmtree(stage)
             else:
-                remove_leftovers(stage)
+                remove_leftovers(stage, [DONE], None)
         aside = self.folder / _ASIDE
         if not aside.is_dir() or (self.recipe.compare is not None and self.recipe.compare.grid):
             return  # with a grid, that goes on

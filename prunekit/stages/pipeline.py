@@ -112,7 +112,7 @@ def _run_stage(context: StageContext, recipe: Recipe, done: Path) -> None:
     state = PartialState()
     if state.is_main_process:
         context.folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(context.folder)
+        remove_leftovers(context.folder, [done.name], None)
         for half in (context.folder / "parts").glob(".*"):
             shutil.rmtree(half)
     state.wait_for_everyone()

@@ -2,9 +2,10 @@
 
     python tests/fuzz/kill.py --kills 100 --seed 1
 
-A process kills itself with SIGKILL: after a random time, right before a random change of the disk (a rename, a
-new folder, a file opened for writing, a removal), or right after one. What must be equal in the end: every weight, the
-figures of the reports, what was measured, the records of data and of computing, and the list of all files.
+A process kills itself with SIGKILL: after a random time, right before a random change of the disk (a rename,
+a new folder, a file opened for writing, a removal), or right after one. What must be equal in the end: every
+weight, the figures of the reports, what was measured, the records of data and of computing, and the list of
+all files.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ def apply(folder: str, mode: str, moment: float) -> None:
 
     Args:
         folder: the working folder.
-        mode: ``"never"``; ``"after a time"``, in seconds; ``"before a change"`` or ``"after a change"``, counted
-            from 1. With ``"never"`` the number of changes is written to ``changes``.
+        mode: ``"never"``; ``"after a time"``, in seconds; ``"before a change"`` or ``"after a change"``,
+            counted from 1. With ``"never"`` the number of changes is written to ``changes``.
         moment: when.
     """
     import torch
@@ -66,7 +67,7 @@ def apply(folder: str, mode: str, moment: float) -> None:
 
     os.chdir(folder)
     torch.set_num_threads(1)
-    with open("log", "ab", buffering=0) as log:
+    with Path("log").open("ab", buffering=0) as log:
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
     seen = _count_changes(mode, moment) if mode != "after a time" else [0]
@@ -85,7 +86,7 @@ def _die() -> None:
 
 def _count_changes(mode: str, moment: float) -> list[int]:
     """Count the changes of the run's folder, and end at one; the count so far."""
-    runs, seen = os.path.join(os.getcwd(), "runs"), [0]
+    runs, seen = str(Path.cwd() / "runs"), [0]
     busy = threading.local()
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -113,7 +114,7 @@ def _changes(event: str, arguments: tuple[Any, ...]) -> bool:
 def _is_below(folder: str, path: Any) -> bool:
     if not isinstance(path, (str, bytes, os.PathLike)):
         return False
-    return os.path.abspath(os.fsdecode(path)).startswith(folder)
+    return os.path.abspath(os.fsdecode(path)).startswith(folder)  # noqa: PTH100 - without asking the disk
 
 
 def picture(folder: Path) -> dict[str, Any]:
