@@ -1,4 +1,4 @@
-"""What is damaged of a training that was stopped is left out: it ends in the same bits, and nothing is run."""
+"""Checkpoints that were damaged: training goes on from one that is whole, or from the beginning."""
 
 import json
 import pickle
