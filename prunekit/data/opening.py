@@ -136,9 +136,8 @@ def text_of(content: bytes, name: str) -> str:
 def _refuse_wide(content: bytes, name: str) -> None:
     """UTF-16 and UTF-32, with a byte order mark, or else by the zeros beside plain letters."""
     marked = content.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff"))
-    beginning = content[:400]
-    zeros = max(beginning[0::2].count(0), beginning[1::2].count(0))
-    if marked or zeros * 5 > len(beginning[0::2]) * 4 > 0:
+    halves = [content[first:400:2] for first in (0, 1)]
+    if marked or (len(content) > 3 and any(half.count(0) > 0.8 * len(half) for half in halves)):
         raise DataError(f"{name} is not UTF-8 text but UTF-16 (or UTF-32)", _AS_UTF8.format("UTF-16"))
 
 

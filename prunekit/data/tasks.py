@@ -140,7 +140,7 @@ def load_examples(
     try:
         texts = find_columns(config, GLUE_TASKS.get(config.task), table)
         return _examples(table, texts, find_label(config, table), label_names)
-    except MissingColumnError as error:
+    except DataError as error:
         names = ", ".join(shown(name, keep="") for name in label_names[:20])
         error.mend = f"{_NEEDS_TEXTS} and a column 'label' with the model's classes: {names}"
         raise

@@ -147,7 +147,7 @@ def test_a_text_that_tokenises_to_nothing(prunekit, finished):
 
 def test_predict_says_where_a_text_file_is_wrong(prunekit, finished, tmp_path):
     run = finished[0] / "runs" / "costeff"
-    refused(prunekit("predict", run, "--file", "none.txt"), "cannot read none.txt")
+    refused(prunekit("predict", run, "--file", "none.txt"), "none.txt does not exist")
     (tmp_path / "one.txt").write_text("a\tb\nonly one\n")
     refused(prunekit("predict", run, "--pair", "--file", "one.txt"), "one.txt, line 2", "found 1")
     (tmp_path / "bytes.txt").write_bytes(b"fine\n\xff\xfe\n")

@@ -237,8 +237,8 @@ def test_predict_with_another_threshold_leaves_at_once_or_never(finished, prunek
 
 def test_predict_pairs(finished, prunekit, tmp_path):
     run = finished[0] / "runs" / "costeff"
-    (tmp_path / "pairs.tsv").write_text("one\ttwo\nthree\tfour\n")
-    said = prunekit("predict", run, "--pair", "--file", "pairs.tsv")
+    (tmp_path / "pairs.txt").write_text("one\ttwo\nthree\tfour\n")
+    said = prunekit("predict", run, "--pair", "--file", "pairs.txt")
     assert said.code == 0 and [line.split("\t")[3:] for line in said.out.splitlines()[1:]] == [
         ["one", "two"],
         ["three", "four"],
