@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .arguments import whole
 from .budgets import Budget
 from .budgets import registry as budgets
 from .budgets.base import check_scores
@@ -82,13 +83,11 @@ class Pruner:
         steps: int = 1,
         state: Mapping[str, Any] | None = None,
     ) -> None:
-        if steps < 1:
-            raise PrunekitError(f"steps: {steps} is below 1", "a whole number from 1 up was expected")
         self.model = model
         self.scorer: Scorer = scorers.build(scorer)
         self.budget: Budget = budgets.build(budget)
         self.scheduler: Scheduler = schedulers.build(scheduler)
-        self.steps = steps
+        self.steps = whole(steps, "steps", least=1)
         self.steps_done = 0
         self.groups = _all_groups(model, granularities)
         self.scores: dict[str, Tensor] = {}
