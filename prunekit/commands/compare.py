@@ -13,6 +13,7 @@ from .. import console
 from ..errors import RunError
 from ..recipes import Recipe, expand, load_recipe, shipped_recipes
 from ..runs import Run, is_done, kept_settings
+from ..text import shown
 from .result import show_comparison
 from .sources import is_run
 
@@ -63,7 +64,7 @@ def _recipe(source: str, overrides: Sequence[str]) -> Recipe:
     if not is_run(folder):
         if folder.is_dir() and source not in shipped_recipes():
             raise RunError(
-                f"{source} is a folder, but no run: it has no recipe.yaml and run.json",
+                f"{shown(source, keep='')} is a folder, but no run: it has no recipe.yaml and run.json",
                 "give a run's folder, such as runs/costeff, or a recipe",
             )
         recipe = load_recipe(source, overrides)
@@ -72,7 +73,7 @@ def _recipe(source: str, overrides: Sequence[str]) -> Recipe:
         return recipe
     if not is_done(folder):
         raise RunError(
-            f"the run {source} is not finished",
+            f"the run {shown(source, keep='')} is not finished",
             "give its prunekit apply command again to continue it; or compare its recipe, which trains it: "
             f"prunekit compare {folder / 'recipe.yaml'}",
         )
