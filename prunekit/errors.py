@@ -10,6 +10,8 @@ import os
 import re
 from pathlib import Path
 
+from .text import shown
+
 _WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # only what writes meets these
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM)
 # The tensor readers and writers report the system's error in words alone.
@@ -85,7 +87,9 @@ def system_error(error: BaseException | None) -> RunError | None:
             return told
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, OSError) and error.errno is not None and _name(error):
-        return RunError(f"cannot use {_name(error)}: {os.strerror(error.errno)}", "give another path")
+        return RunError(
+            f"cannot use {shown(_name(error), keep='')}: {os.strerror(error.errno)}", "give another path"
+        )
     return None
 
 
@@ -115,7 +119,7 @@ def _file_error(error: BaseException) -> RunError | None:
         number, name = int(told[1]), ""
     else:
         return None
-    words = f"{name}: {os.strerror(number)}" if name else os.strerror(number)
+    words = f"{shown(name, keep='')}: {os.strerror(number)}" if name else os.strerror(number)
     if number in _WRITING or (number in _NOT_ALLOWED and name and _only_writing_is_refused(name)):
         return RunError(f"cannot write: {words}", "make room, or give a folder that can be written")
     if number in (errno.EMFILE, errno.ENFILE):

@@ -14,6 +14,7 @@ from ..errors import RunError
 from ..recipes import Recipe, expand, load_recipe, shipped_recipes
 from ..runs import Run, check_result, is_done, kept_settings
 from ..runs.checking import MODEL, OUTPUTS
+from ..text import shown
 from .result import show_comparison
 from .sources import is_run
 
@@ -66,7 +67,7 @@ def _recipe(source: str, overrides: Sequence[str]) -> Recipe:
     if not is_run(folder):
         if folder.is_dir() and source not in shipped_recipes():
             raise RunError(
-                f"{source} is a folder, but no run: it has no recipe.yaml and run.json",
+                f"{shown(source, keep='')} is a folder, but no run: it has no recipe.yaml and run.json",
                 "give a run's folder, such as runs/costeff, or a recipe",
             )
         recipe = load_recipe(source, overrides)
@@ -75,7 +76,7 @@ def _recipe(source: str, overrides: Sequence[str]) -> Recipe:
         return recipe
     if not is_done(folder):
         raise RunError(
-            f"the run {source} is not finished",
+            f"the run {shown(source, keep='')} is not finished",
             "give its prunekit apply command again to continue it; or compare its recipe, which trains it: "
             f"prunekit compare {folder / 'recipe.yaml'}",
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import console
 from ..errors import CheckpointError, PrunekitError, UnsupportedModelError, first_line
+from ..text import shown
 from .sources import is_run, model_folder
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _refuse_missing(source: str) -> None:
     beside = folder.parent.iterdir() if "/" in source and folder.parent.is_dir() else ()
     if not folder.exists() and (is_path(source) or any(map(is_run, beside))):
         raise CheckpointError(
-            f"there is no folder {source}",
+            f"there is no folder {shown(source, keep='')}",
             "give a run's folder, a model folder (with config.json), or a name on the hub",
         )
 

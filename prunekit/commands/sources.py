@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from ..errors import RunError
+from ..text import shown
 
 
 def is_run(folder: Path) -> bool:
@@ -35,7 +36,7 @@ def model_folder(source: str) -> Path:
         check_result(folder, model.name)
     if not model.is_dir():
         raise RunError(
-            f"the run {folder} has no model yet",
+            f"the run {shown(str(folder), keep='')} has no model yet",
             "it is not finished: give its prunekit apply command again to continue it",
         )
     return model
