@@ -1,4 +1,4 @@
-"""What is damaged of a training that was stopped is left out: it ends in the same bits, and nothing is run."""
+"""What is damaged of a training that was stopped is left out: it ends in the same bits, nothing is run."""
 
 import json
 import pickle
