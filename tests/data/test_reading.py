@@ -55,7 +55,7 @@ def line_of(table: Any, row: int) -> int:
 def zipped() -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
-        archive.writestr("data.csv", ROWS)
+        archive.writestr(zipfile.ZipInfo("data.csv"), ROWS)
     return stream.getvalue()
 
 

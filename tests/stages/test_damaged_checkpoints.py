@@ -1,4 +1,4 @@
-"""Checkpoints that were damaged: training goes on from one that is whole, or from the beginning."""
+"""What is damaged of a training that was stopped is left out: it ends in the same bits, nothing is run."""
 
 import json
 import pickle
