@@ -77,6 +77,15 @@ def _finite(value: float | None) -> float | None:
     return value
 
 
+def _import(names: list[str] | None) -> list[str] | None:
+    """What a folder names by import path is found in modules that were imported."""
+    for name in names or ():
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise typer.BadParameter(f"{name!r} is no module's name")
+        registry.import_module(name, f"the module {name!r}")
+    return names
+
+
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", callback=_quiet, help="Say nothing but results, warnings and errors.")
 ]
@@ -108,6 +117,16 @@ RunsFolder = Annotated[
 ]
 Source = Annotated[
     str, typer.Argument(metavar="MODEL|RUN", callback=_given, help="A model folder or a run folder.")
+]
+
+Imports = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import",
+        metavar="MODULE",
+        callback=_import,
+        help="Import this module first, for parts of your own that the folder names; may be given often.",
+    ),
 ]
 
 Jobs = Annotated[
@@ -253,6 +272,7 @@ def report(
         int, typer.Option(min=1, max=10_000_000, help="Tokens of the sequence that is counted.")
     ] = 128,
     depth: Annotated[int, typer.Option(min=1, max=1_000, help="How deep the table of modules goes.")] = 3,
+    imports: Imports = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -300,6 +320,7 @@ def predict(
             min=0, callback=_finite, help="Threshold of the exit policy; the model's own by default."
         ),
     ] = None,
+    imports: Imports = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -345,6 +366,7 @@ def calibrate(
         bool,
         typer.Option("--all-layers", help="Where no policy is safe, store that all inputs take all layers."),
     ] = False,
+    imports: Imports = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
