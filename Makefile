@@ -2,18 +2,19 @@
 #   make quickstart   install, compress a small model, print the result and where its report is
 #   make test         install, lint, check types, run the tests
 # Settings: PYTHON (the interpreter the environment is made with), VENV (where it is made), RECIPE (what quickstart
-# applies), JOBS (processes that it trains with, side by side).
+# applies), JOBS (processes that it trains with, side by side), MUTANTS (that fuzz tries).
 
 PYTHON ?= python3
 VENV ?= .venv
 RECIPE ?= recipes/quickstart.yaml
 JOBS ?= 2
+MUTANTS ?= 10000
 
 BIN := $(VENV)/bin
 # Byte code is made when a module is first imported: making all of it would take longer than the installing.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: quickstart test lint types unit benchmark install install-dev clean help
+.PHONY: quickstart test lint types unit fuzz fuzz-kills benchmark install install-dev clean help
 
 help:
 	@sed -n '2,6s/^# \{0,1\}//p' Makefile
@@ -32,6 +33,16 @@ types: install-dev
 
 unit: install-dev
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+# As many mutants, dealt out to recipes, overrides, parts, data, models and runs: other ones each time.
+fuzz: install-dev
+	PRUNEKIT_MUTANTS=$(MUTANTS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest --timeout 0 --hypothesis-show-statistics \
+	  tests/fuzz/test_mutants.py
+
+# Kills a small run so often, at random moments, and compares what it ends with: KILLS=100 SEED=1
+KILLS ?= 100
+fuzz-kills: install-dev
+	$(BIN)/python tests/fuzz/kill.py --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 benchmark: install-dev
 	$(BIN)/python -m pytest -m benchmark tests/benchmarks

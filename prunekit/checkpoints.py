@@ -107,6 +107,8 @@ def load(folder: str | os.PathLike[str], *, into: nn.Module | None = None, **kwa
     try:
         with reading(source), registered_alone():
             if weights.is_file():
+                with weights.open("rb"):  # safetensors calls a file that may not be read missing
+                    pass
                 with safe_open(weights, "pt") as opened:
                     opened.keys()
             if into is not None or (source / SHAPES_FILE).exists():

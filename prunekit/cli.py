@@ -1,27 +1,33 @@
 """The command line: parses, calls the package, prints.
 
-Exit codes: 0 done; 1 a bug; 2 something the user can mend; 3 training could not go on; 130 interrupted.
+Exit codes: 0 done; 1 a bug, or a part that ended the program; 2 something the user can mend; 3 training could
+not go on; 130 interrupted.
 PyTorch and transformers are imported inside the commands, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
 from . import __version__, console, registry
-from .errors import PrunekitError, disk_error
+from .errors import PrunekitError, system_error
+from .text import has_surrogates, shown
 
 INTERRUPTED = 130
 _BUG = 1
 # click's class, or that of the click inside typer, which newer typers bring themselves.
 _UsageError: Any = typer.BadParameter.__bases__[0]
+# Commands that go on where they were stopped.
+_CONTINUE = ("apply", "compare")
 
 app = typer.Typer(
     name="prunekit",
@@ -51,6 +57,35 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
+def _given(value: Any) -> Any:
+    """A name or path, or several, none of them empty."""
+    if "" in (value if isinstance(value, (list, tuple)) else [value]):
+        raise typer.BadParameter("it is empty")
+    return value
+
+
+def _path(value: str) -> Path:
+    try:
+        return Path(_given(value)).expanduser()
+    except RuntimeError as error:
+        raise typer.BadParameter(f"{value!r}: there is no such home folder") from error
+
+
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
+
+
+def _import(names: list[str] | None) -> list[str] | None:
+    """What a folder names by import path is found in modules that were imported."""
+    for name in names or ():
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise typer.BadParameter(f"{name!r} is no module's name")
+        registry.import_module(name, f"the module {name!r}")
+    return names
+
+
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", callback=_quiet, help="Say nothing but results, warnings and errors.")
 ]
@@ -59,22 +94,47 @@ Verbose = Annotated[
 ]
 RecipeArgument = Annotated[
     str,
-    typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a shipped recipe, such as 'costeff'."),
+    typer.Argument(
+        metavar="RECIPE",
+        callback=_given,
+        help="A YAML file, or the name of a shipped recipe, such as 'costeff'.",
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Settings over the recipe's, e.g. slenderize.heads=4."),
 ]
 
-RunName = Annotated[str | None, typer.Option("--name", help="Name of the run; the recipe's by default.")]
+RunName = Annotated[
+    str | None,
+    typer.Option("--name", callback=_given, help="Name of the run; the recipe's by default."),
+]
 RunsFolder = Annotated[
-    Path | None, typer.Option("--output", help="Folder that holds the runs; 'runs' by default.")
+    Path | None,
+    typer.Option(
+        "--output", parser=_path, metavar="PATH", help="Folder that holds the runs; 'runs' by default."
+    ),
+]
+Source = Annotated[
+    str, typer.Argument(metavar="MODEL|RUN", callback=_given, help="A model folder or a run folder.")
+]
+
+Imports = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import",
+        metavar="MODULE",
+        callback=_import,
+        help="Import this module first, for parts of your own that the folder names; may be given often.",
+    ),
 ]
 
 Jobs = Annotated[
     int,
     typer.Option(
-        min=1, help="Processes that train what is compared, side by side; threads are divided among them."
+        min=1,
+        max=1_024,
+        help="Processes that train what is compared, side by side; threads are divided among them.",
     ),
 ]
 
@@ -164,12 +224,18 @@ def compare(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN|RECIPE...", help="Run folders and recipes; KEY=VALUE sets a key of each of them."
+            metavar="RUN|RECIPE...",
+            callback=_given,
+            help="Run folders and recipes; KEY=VALUE sets a key of each of them.",
         ),
     ],
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder of the report; the run's own, or 'comparison' where several are given."),
+        typer.Option(
+            parser=_path,
+            metavar="PATH",
+            help="Folder of the report; the run's own, or 'comparison' where several are given.",
+        ),
     ] = None,
     jobs: Jobs = 1,
     quiet: Quiet = False,
@@ -197,10 +263,16 @@ def compare(
 @app.command()
 def report(
     source: Annotated[
-        str, typer.Argument(metavar="MODEL|RUN", help="A model folder, a run folder or a hub name.")
+        str,
+        typer.Argument(
+            metavar="MODEL|RUN", callback=_given, help="A model folder, a run folder or a hub name."
+        ),
     ],
-    length: Annotated[int, typer.Option(min=1, help="Tokens of the sequence that is counted.")] = 128,
-    depth: Annotated[int, typer.Option(min=1, help="How deep the table of modules goes.")] = 3,
+    length: Annotated[
+        int, typer.Option(min=1, max=10_000_000, help="Tokens of the sequence that is counted.")
+    ] = 128,
+    depth: Annotated[int, typer.Option(min=1, max=1_000, help="How deep the table of modules goes.")] = 3,
+    imports: Imports = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -221,7 +293,7 @@ def report(
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(metavar="MODEL|RUN", help="A model folder or a run folder.")],
+    model: Source,
     texts: Annotated[
         list[str] | None,
         typer.Argument(metavar="TEXT", help="Texts; by default lines of standard input."),
@@ -236,14 +308,19 @@ def predict(
     file: Annotated[
         Path | None,
         typer.Option(
-            readable=False,
+            parser=_path,
+            metavar="PATH",
             help="Read texts from this file: the columns of text of a csv, tsv, json, jsonl or parquet file, "
             "the lines of any other.",
         ),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(min=0, help="Threshold of the exit policy; the model's own by default.")
+        float | None,
+        typer.Option(
+            min=0, callback=_finite, help="Threshold of the exit policy; the model's own by default."
+        ),
     ] = None,
+    imports: Imports = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -267,7 +344,7 @@ def predict(
 
 @app.command()
 def calibrate(
-    source: Annotated[str, typer.Argument(metavar="MODEL|RUN", help="A model folder or a run folder.")],
+    source: Source,
     max_drop: Annotated[
         str, typer.Option("--max-drop", help="Points of accuracy that may be lost: 1% or 0.01.")
     ] = "1%",
@@ -275,7 +352,8 @@ def calibrate(
     data: Annotated[
         Path | None,
         typer.Option(
-            readable=False,
+            parser=_path,
+            metavar="PATH",
             help="Labelled examples that neither training nor any choice has seen; for a run, those it held "
             "out by default.",
         ),
@@ -288,6 +366,7 @@ def calibrate(
         bool,
         typer.Option("--all-layers", help="Where no policy is safe, store that all inputs take all layers."),
     ] = False,
+    imports: Imports = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -349,7 +428,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     console.setup()
     # Parts that a recipe names by import path may lie in the folder one works in.
     registry.import_folder = Path.cwd()
-    sys.exit(run(arguments))
+    code = run(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # already told, or nobody is there to be told
+            _discard(stream)
+    sys.exit(code)
 
 
 def _settle_streams() -> None:
@@ -374,60 +459,111 @@ def _settle_streams() -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
+    command: Any = typer.main.get_command(app)
+    context: Any = None
     try:
-        code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        given = sys.argv[1:] if arguments is None else arguments
+        typed = [_text(number, argument) for number, argument in enumerate(given, 1)]
+        context = command.make_context("prunekit", typed)
+        with context:
+            command.invoke(context)
+        sys.stdout.flush()
+    except typer.Exit as ended:
+        return ended.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        return _stopped()
+        again = "; give the same command again to continue" if _continues(context) else ""
+        _say(f"stopped{again}", style="yellow")
+        return INTERRUPTED
     except _UsageError as error:
-        error.show()
-        return int(error.exit_code)
+        return _misused(error)
     except PrunekitError as error:
         _complain(error.message, error.mend)
         return error.exit_code
     except BrokenPipeError:
-        return _reader_gone()
-    except SystemExit as ended:
-        # click ends so itself where it sees a broken pipe first.
-        if not isinstance(ended.__context__, BrokenPipeError):
-            raise
-        return _reader_gone()
-    except Exception as error:
-        return _unexpected(error)
-    # Newer typers answer an interrupt with its code.
-    return _stopped() if code == INTERRUPTED else code or 0
-
-
-def _reader_gone() -> int:
-    """The reader of our output (head, less) has gone: not an error. Nothing is left to be flushed at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output (head, less) has gone: not an error.
+        _discard(sys.stdout)
+    except BaseException as error:  # a part may raise SystemExit, and the tokenizers' panics are no Exception
+        ended_by_rich = isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
+        if not ended_by_rich:  # while it showed the help
+            return _unexpected(error, _continues(context))
+        _discard(sys.stdout)
     return 0
 
 
-def _stopped() -> int:
-    console.err().print("stopped; give the same command again to continue", style="yellow")
-    return INTERRUPTED
+def _text(number: int, argument: str) -> str:
+    """An argument as the text it is: what the locale cannot read, Python leaves in it as single bytes.
+
+    Raises:
+        PrunekitError: it is not UTF-8, or can be no name and no path.
+    """
+    wrong = "holds a NUL" if "\0" in argument else None
+    if has_surrogates(argument):
+        try:
+            argument = os.fsencode(argument).decode("utf-8")
+        except UnicodeError:
+            wrong = "is not UTF-8"
+    if wrong is not None:
+        raise PrunekitError(
+            f"command line: argument {number}, {shown(argument, keep='')!r}, {wrong}",
+            "give UTF-8 text without NUL; a file with another name can be renamed",
+        )
+    return argument
+
+
+def _continues(context: Any) -> bool:
+    return context is not None and context.invoked_subcommand in _CONTINUE
+
+
+def _discard(stream: TextIO) -> None:
+    """Send what a stream still holds nowhere, so that nothing is left to fail when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _say(words: str, style: str = "", end: str = "\n") -> None:
+    """A message on standard error, no line of it wrapped in the middle of a path."""
+    try:
+        console.err().print(words, style=style, end=end, soft_wrap=True)
+    except OSError:  # nobody can be told; the exit code stays
+        _discard(sys.stderr)
 
 
 def _complain(message: str, mend: str | None = None) -> None:
-    """One message on standard error, as it is: no markup, no wrapping in the middle of a path."""
-    err = console.err()
-    err.print("error: ", style="bold red", end="")
-    err.print(message, markup=False, soft_wrap=True)
+    _say("error: ", style="bold red", end="")
+    _say(message)
     if mend:
-        err.print(f"  {mend}", markup=False, soft_wrap=True)
+        _say(f"  {mend}")
 
 
-def _unexpected(error: Exception) -> int:
-    if console.verbosity() is console.Verbosity.VERBOSE:
-        import traceback
+def _misused(error: Any) -> int:
+    """A command line that cannot be parsed; click itself would print it as it came."""
+    message = error.format_message()
+    if message:  # else the help was shown instead
+        help_command = ""
+        if error.ctx is not None:
+            _say(error.ctx.get_usage())
+            help_command = f"{error.ctx.command_path} --help says what can be given"
+        _complain(f"command line: {shown(message, keep='')}", help_command)
+    return int(error.exit_code)
 
-        traceback.print_exception(error)
-    full = disk_error(error)
-    if full is not None:
-        _complain(full.message, full.mend)
-        return full.exit_code
-    _complain(
-        f"{type(error).__name__}: {error}",
-        "this is a bug in prunekit, or in a part that the recipe names; run again with -v for the traceback",
-    )
+
+def _unexpected(error: BaseException, continues: bool) -> int:
+    verbose = console.verbosity() is console.Verbosity.VERBOSE
+    if verbose:
+        _say("".join(traceback.format_exception(error)))
+    refused = system_error(error)
+    if refused is not None:
+        again = "; then the same command continues" if continues else ""
+        _complain(refused.message, f"{refused.mend}{again}")
+        return refused.exit_code
+    more = "" if verbose else "; run again with -v for the traceback"
+    if isinstance(error, SystemExit):
+        _complain(
+            f"a part that the recipe names, or a library, ended the program ({error.code!r})",
+            f"no part may do so{more}",
+        )
+    else:
+        _complain(
+            f"{type(error).__name__}: {error}",
+            f"this is a bug in prunekit, or in a part that the recipe names{more}",
+        )
     return _BUG

@@ -3,23 +3,30 @@
 Library code logs through ``logging.getLogger(__name__)`` and shows long work with :func:`progress`;
 :func:`where` says which stage (and step) the lines belong to. Only the command line calls :func:`setup`,
 so that a program that imports prunekit keeps its own logging.
+
+Names, texts and messages come from anywhere. All of them are shown as they are: none is read as markup, and
+control characters come out as visible escapes (:func:`~prunekit.text.shown`). Styles are given as ``style=``.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import IntEnum
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
@@ -30,7 +37,11 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
+
+from .text import shown
 
 logger = logging.getLogger(__name__)
 
@@ -55,26 +66,41 @@ _verbosity = Verbosity.NORMAL
 
 
 class _Console(Console):
+    """A console on which no text steers the terminal or is read as markup, whoever gives it."""
+
+    def __init__(self, *, stderr: bool) -> None:
+        stream = sys.stderr if stderr else sys.stdout
+        width = None if _is_terminal(stream) or "COLUMNS" in os.environ else _PIPED_WIDTH
+        super().__init__(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        """What strings become wherever they stand: in a line, a cell, a title."""
+        settings.update(markup=False, emoji=False)
+        return super().render_str(shown(text, keep="\n"), **settings)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The same for what was no string; only rich's own segments steer the terminal."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=shown(segment.text, keep="\n"))
+
     def on_broken_pipe(self) -> None:
         """Let the command line decide how to end, where rich would exit."""
         raise BrokenPipeError
 
 
-def _console(*, stderr: bool) -> Console:
-    stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH
-    return _Console(stderr=stderr, width=width, highlight=False)
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
 
 
 def out() -> Console:
     """Results: tables and answers, on standard output."""
-    return _console(stderr=False)
+    return _Console(stderr=False)
 
 
 @cache
 def err() -> Console:
     """Logs, progress and errors, on standard error: one console, so that lines do not cut through bars."""
-    return _console(stderr=True)
+    return _Console(stderr=True)
 
 
 def is_main_process() -> bool:
@@ -98,6 +124,7 @@ def setup(level: Verbosity = Verbosity.NORMAL, handler: logging.Handler | None =
     """
     global _verbosity
     _verbosity = level = level if is_main_process() else Verbosity.QUIET
+    _prepare_streams()
     err.cache_clear()
     if level is not Verbosity.VERBOSE:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -107,15 +134,62 @@ def setup(level: Verbosity = Verbosity.NORMAL, handler: logging.Handler | None =
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
     if handler is None:
-        handler = RichHandler(
-            console=err(), show_path=False, show_level=level is Verbosity.VERBOSE, omit_repeated_times=False
+        handler = _Handler(
+            console=err(),
+            show_path=False,
+            show_level=level is Verbosity.VERBOSE,
+            omit_repeated_times=False,
+            highlighter=NullHighlighter(),
+            keywords=[],
         )
         handler.setFormatter(logging.Formatter("%(where)s%(message)s", datefmt="[%X]"))
     handler.addFilter(_add_where)
+    # Libraries have handlers of their own, which write what they are given to standard error.
+    logging.setLogRecordFactory(_Record)
+    warnings.showwarning = _log_warning
     root = logging.getLogger("prunekit")
     root.handlers = [handler]
     root.propagate = False
     root.setLevel({-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}[level])
+
+
+class _Record(logging.LogRecord):
+    """A line of anybody's log, without characters that steer a terminal."""
+
+    def getMessage(self) -> str:
+        return shown(super().getMessage())
+
+
+class _Handler(RichHandler):
+    def format(self, record: logging.LogRecord) -> str:
+        """The whole record, a traceback included, before rich drops some control characters from it."""
+        return shown(super().format(record), keep="\n")
+
+
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A library's warning as a line of the log."""
+    logger.warning("%s, line %d: %s: %s", filename, lineno, category.__name__, message)
+
+
+def _prepare_streams() -> None:
+    """Nothing that is printed may end the program: neither a closed stream nor a character it cannot show.
+
+    What is closed (``>&-``) is put on the null device, in the order of the numbers, so that no file that is
+    opened later gets the number of a standard stream. What an encoding lacks comes out as an escape.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - for good
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def quiet_libraries() -> None:
@@ -136,7 +210,7 @@ def _add_where(record: logging.LogRecord) -> bool:
 @contextmanager
 def where(place: str) -> Iterator[None]:
     """Lines logged inside say where they come from, e.g. ``"slenderize"`` then ``"step 3/10"``."""
-    outer = _where.get()
+    place, outer = shown(place, keep=""), _where.get()
     token = _where.set(f"{outer}, {place}" if outer else place)
     try:
         yield
@@ -164,13 +238,15 @@ def progress(description: str, total: float, done: float = 0) -> Iterator[Task]:
         yield Task()
         return
     place = _where.get()
+    description = shown(description, keep="")
     title = f"{place}: {description}" if place else description
     console = err()
     if not console.is_terminal:
         yield _LoggedTask(description, total, done)
         return
     bar = Progress(
-        SpinnerColumn(),
+        # The other spinners are made of characters that not every terminal has.
+        SpinnerColumn("dots" if console.encoding.startswith("utf") else "line"),
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
@@ -225,10 +301,11 @@ class _LoggedTask(Task):
 
 
 def _note(fields: dict[str, Any]) -> str:
-    return " ".join(
+    told = " ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in fields.items()
     )
+    return shown(told, keep="")
 
 
 def duration(seconds: float) -> str:
@@ -241,9 +318,28 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+class _Table(Table):
+    def add_row(self, *cells: Any, **settings: Any) -> None:
+        """Cells that are strings are shown as they are, each on one line, on any console."""
+        super().add_row(*(_text(cell) if isinstance(cell, str) else cell for cell in cells), **settings)
+
+
+def _text(words: str, style: str = "") -> Text:
+    return Text(shown(words, keep=""), style=style)
+
+
 def table(title: str, *columns: str, caption: str | None = None) -> Table:
-    """An empty table in the house style: first column left, the others right, lines only under the head."""
-    made = Table(title=title, caption=caption, box=SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    """An empty table in the house style: first column left, the others right, lines only under the head.
+
+    Title, heads, caption and cells are shown as they are, whatever is in them, each on one line.
+    """
+    made = _Table(
+        title=_text(title, "table.title"),
+        caption=None if caption is None else _text(caption, "table.caption"),
+        box=SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
+    )
     for index, column in enumerate(columns):
-        made.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        made.add_column(_text(column), justify="left" if index == 0 else "right", overflow="fold")
     return made

@@ -104,6 +104,11 @@ def root_channels(group: Any) -> Tensor:
     return torch.tensor([int(i) for i in group[0].idxs], dtype=torch.int64)
 
 
+def root_name(group: Any) -> str:
+    """Name of the module that the group is about."""
+    return str(group[0].dep.target.name)
+
+
 def per_channel(group: Any, parts: Sequence[Piece], values: Sequence[Tensor]) -> Tensor:
     """Sum ``values[i]``, shaped as ``parts[i]``'s parameter, over each root channel's positions: ``[C]``."""
     roots = root_channels(group)

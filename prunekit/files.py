@@ -5,18 +5,23 @@ A reader sees the old file or the new one, never half of one, whenever the write
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from .errors import RunError
+
+# What `write_with` calls a file, and `checkpoints.save` a model's folder, until it is whole.
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}(?P<file>\.tmp)?")
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
@@ -71,16 +76,27 @@ def write_with(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]) 
     return target
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a process left in a run's or a stage's folder that was killed while it wrote.
+def remove_leftovers(folder: Path, files: Collection[str] = (), models: Collection[str] | None = ()) -> None:
+    """Remove what a process left in a folder that was killed while it wrote there. All else stays.
 
     Args:
-        folder: nobody else writes there meanwhile. Hidden names of others stay as they are.
+        folder: nobody else writes there meanwhile.
+        files: names of those that are written there, whole or not at all.
+        models: names of the folders of models; ``None``: any.
     """
-    for file in folder.glob(".*.tmp"):
-        file.unlink(missing_ok=True)
-    for half in folder.glob(".model.*"):  # see checkpoints.save
-        shutil.rmtree(half, ignore_errors=True)
+    for entry in list(folder.iterdir()) if folder.is_dir() else ():
+        made = _TEMPORARY.fullmatch(entry.name)
+        if made is None or entry.is_symlink():
+            continue
+        if made["file"] and made["name"] in files and entry.is_file():
+            entry.unlink()
+        elif not made["file"] and (models is None or made["name"] in models) and _is_half_a_model(entry):
+            shutil.rmtree(entry)
+
+
+def _is_half_a_model(folder: Path) -> bool:
+    """Whether a folder is one that ``checkpoints.save`` works in."""
+    return folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {"new", "old"}
 
 
 def sync(path: Path) -> None:
@@ -115,20 +131,48 @@ def _umask() -> int:
     return current
 
 
+def open_in_place(path: Path, mode: Literal["rb+", "ab+"]) -> IO[bytes]:
+    """Open a file to change it in place, made if need be. Nothing of what it holds is cut off.
+
+    Raises:
+        RunError: a symbolic link, which may lead to anybody's file, is refused.
+        OSError: it cannot be opened.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_APPEND if mode == "ab+" else 0)
+    try:
+        handle = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise is_a_link(path) from error
+        raise
+    return os.fdopen(handle, mode)
+
+
+def is_a_link(path: Path) -> RunError:
+    """The error of a symbolic link where a run has a file or folder of its own."""
+    return RunError(
+        f"{path} is a symbolic link: what a run writes there would change what the link leads to",
+        "remove the link, or put what it leads to in its place: then give the same command again",
+    )
+
+
 @contextmanager
 def locked(path: str | os.PathLike[str], *, wait: bool = True) -> Iterator[bool]:
     """Hold a file's lock, which no other process holds then. The system drops it when a process ends.
 
     Args:
-        path: made if need be, with the folders on the way.
+        path: made if need be, with the folders on the way; what is in it stays.
         wait: for another process that holds it.
 
     Yields:
         Whether it is held: always, after waiting.
+
+    Raises:
+        RunError: the path is a symbolic link.
     """
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", encoding="utf-8") as stream:
+    with open_in_place(file, "rb+") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except (BlockingIOError, PermissionError):

@@ -70,12 +70,15 @@ class Group(ABC):
         layer: index of the layer (0-based), or ``None`` for what the layers share.
         size: units there are now.
         initial_size: units there were before pruning began.
+        whole: the size at which the units lie in one matrix, where fewer of them take two, which may cost
+            more (the rank of an embedding); ``None``: every unit costs the same, at any size.
         ordered: the units rank themselves (singular values), and only the first ones can be kept.
         gates: where the units' activations can be seen.
         slices: what parameters the units own.
     """
 
     ordered: bool = False
+    whole: int | None = None
 
     def __init__(
         self,

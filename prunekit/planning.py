@@ -6,17 +6,20 @@ exits on layers it does not have, inputs longer than it takes.
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from .errors import BudgetError, PrunekitError, RecipeError
+from .machine import memory_bytes
 from .recipes import Recipe
 
 if TYPE_CHECKING:
@@ -26,6 +29,11 @@ if TYPE_CHECKING:
     from .reports import ModelFigures
     from .stages.distillation import Taught
 
+logger = logging.getLogger(__name__)
+
+_MOST_PARAMETERS = 10**12
+# Of training in float32: the weight, its gradient, and what AdamW keeps.
+_BYTES_EACH = 16
 # Messages that begin with the key they are about: "data.train_file: ...", "sizes.heads: ...".
 _KEY = re.compile(r"(\w+(?:\.\w+)+): (.*)", re.DOTALL)
 
@@ -193,6 +201,7 @@ def plan(recipe: Recipe, task: EncodedTask | None = None, vocab_size: int | None
         _check_runs(backbone)
         if task is not None:
             check_tokens(task, backbone, recipe.model.name)
+        _check_size(backbone, recipe.model.name)
     shape = shape_of(backbone)
     names = _label_names(recipe, task)
     original = model_figures(_published(recipe, vocab_size, names), "original")
@@ -276,6 +285,32 @@ def _check_length(recipe: Recipe, backbone: nn.Module) -> None:
             f"{recipe.model.name} takes at most {limit}",
             f"set training.max_length={limit} or less",
         )
+
+
+def _check_size(backbone: nn.Module, name: str) -> None:
+    """Refuse a model that no machine holds; warn of one that this machine's memory does not.
+
+    Raises:
+        RecipeError: beyond a trillion parameters.
+    """
+    parameters = sum(parameter.numel() for parameter in backbone.parameters())
+    if parameters > _MOST_PARAMETERS:
+        raise RecipeError(
+            f"the model {name} has {parameters:,} parameters: more than any machine can train",
+            "look at the sizes in model.config, and in the model's config.json",
+        )
+    _warn_of_memory(name, parameters)
+
+
+@cache
+def _warn_of_memory(name: str, parameters: int) -> None:
+    """Once, however often a model is planned."""
+    needed, there = _BYTES_EACH * parameters, memory_bytes()
+    if there is not None and needed > there:
+        logger.warning(
+            "training %s takes about %.0f GiB (%d bytes a parameter), and this machine has %.0f GiB",
+            name, needed / 2**30, _BYTES_EACH, there / 2**30,
+        )  # fmt: skip
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
-from .errors import CheckpointError, PrunekitError, UnsupportedModelError, first_line
+from .errors import CheckpointError, PrunekitError, UnsupportedModelError, first_line, system_error
 from .text import shown
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 NO_CODE: dict[str, Any] = {"trust_remote_code": False}
 
 # More layers or classes than any model has, and numbers that no memory holds: making them would never end.
-_MOST_LAYERS, _MOST_CLASSES, _MOST = 1_000, 1_000_000, 2**40
+_MOST_LAYERS, _MOST_CLASSES, _MOST = 300, 1_000_000, 2**40
 _LAYERS = ("layers", "layer", "experts", "depth", "depths", "stages", "blocks")
 _MOST_BYTES = 64 << 20
 _COPY = "the file is damaged or of another kind: copy the model folder again"
@@ -272,6 +272,9 @@ def _offline() -> Iterator[None]:
 
 
 def _unreadable(name: str, error: Exception) -> PrunekitError:
+    refused = system_error(error)
+    if refused is not None:
+        return CheckpointError(f"cannot read the model in {shown(name)}: {refused.message}", refused.mend)
     words, folder, name = shown(first_line(error)), _is_folder(name), shown(name)
     if "custom code" in str(error) or "trust_remote_code" in str(error):
         return UnsupportedModelError(

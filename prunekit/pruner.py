@@ -7,8 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .arguments import whole
 from .budgets import Budget
 from .budgets import registry as budgets
+from .budgets.base import check_scores
 from .errors import CheckpointError, PrunekitError
 from .granularities import Granularity
 from .granularities import registry as granularities
@@ -17,7 +19,7 @@ from .schedulers import Scheduler
 from .schedulers import registry as schedulers
 from .scorers import Scorer
 from .scorers import registry as scorers
-from .scorers.base import Loss
+from .scorers.base import Loss, checked
 
 Spec = str | Mapping[str, Any]
 
@@ -81,13 +83,11 @@ class Pruner:
         steps: int = 1,
         state: Mapping[str, Any] | None = None,
     ) -> None:
-        if steps < 1:
-            raise PrunekitError(f"steps: {steps} is below 1", "a whole number from 1 up was expected")
         self.model = model
         self.scorer: Scorer = scorers.build(scorer)
         self.budget: Budget = budgets.build(budget)
         self.scheduler: Scheduler = schedulers.build(scheduler)
-        self.steps = steps
+        self.steps = whole(steps, "steps", least=1)
         self.steps_done = 0
         self.groups = _all_groups(model, granularities)
         self.scores: dict[str, Tensor] = {}
@@ -112,8 +112,12 @@ class Pruner:
         Args:
             batches: what ``loss`` takes, one after another; scorers that need no data take none.
             loss: ``loss(model, batch)`` gives a scalar, or one loss for every exit, ``[E]``.
+
+        Raises:
+            TrainingError: an importance that is NaN or infinite; it names the group.
         """
-        self.scores = self.scorer.score(self.model, self.groups, batches, loss)
+        scores = self.scorer.score(self.model, self.groups, batches, loss)
+        self.scores = {name: checked(name, values) for name, values in scores.items()}
         return self.scores
 
     def step(self) -> dict[str, Tensor]:
@@ -126,11 +130,13 @@ class Pruner:
 
         Raises:
             PrunekitError: all steps were taken, or :meth:`score` was not called since the last one.
+            BudgetError: a score is NaN or infinite; it names group and unit.
         """
         if self.done:
             raise PrunekitError(f"all {self.steps} steps are done", "make a new Pruner to go on")
         if not self.scores:
             self._score_without_data()
+        check_scores(self.groups, self.scores)
         fraction = self.scheduler.fraction(self.steps_done + 1, self.steps)
         kept = self.budget.keep(self.model, self.groups, self.scores, fraction)
         for group in self.groups:
@@ -157,6 +163,7 @@ class Pruner:
             "steps": self.steps,
             "steps_done": self.steps_done,
             "initial_sizes": {g.name: g.initial_size for g in self.groups},
+            "whole": {g.name: g.whole for g in self.groups},
             "sizes": {g.name: g.size for g in self.groups},
         }
 
@@ -184,8 +191,11 @@ class Pruner:
             raise CheckpointError(
                 f"the pruner's state is of {state['steps']} steps, but this one has {self.steps}"
             )
+        # States of earlier versions do not say it: all embeddings were taken to have come as one matrix.
+        whole = state.get("whole", {g.name: state["initial_sizes"][g.name] for g in self.groups if g.ordered})
         for group in self.groups:
             group.initial_size = state["initial_sizes"][group.name]
+            group.whole = whole.get(group.name)
         self.steps_done = state["steps_done"]
         self.scores = {}
         self.budget.check(self.model, self.groups)

@@ -179,25 +179,35 @@ class Registry(Generic[T]):
                 f"if you trust the module, import it first: --import {module_name}, or in a program "
                 f"`import {module_name}`",
             )
-        try:
-            part: Any = import_module(module_name)
-            for name in attribute.split("."):
-                part = getattr(part, name)
-        except (Exception, SystemExit) as error:  # somebody's own code runs here
-            words = shown(first_line(error))
-            if not isinstance(error, (ImportError, AttributeError)):
-                words = f"its module raises {type(error).__name__}: {words}"
-            raise RecipeError(f"cannot import {self.kind} {path!r}: {words}") from error
+        part = import_module(module_name, f"{self.kind} {path!r}", attribute)
         if not (isinstance(part, type) and issubclass(part, self.base)):
             raise RecipeError(f"{path!r} is not a {self.kind}: it does not derive from {self.base.__name__}")
         return part
 
 
-def import_module(name: str) -> Any:
-    """A module that a person named, also one in the folder that the command line works in."""
+def import_module(name: str, what: str, attribute: str = "") -> Any:
+    """A module that a person named, or something in it; also one in the folder the command line works in.
+
+    Args:
+        name: of the module.
+        what: how a message calls it.
+        attribute: dotted, of what is wanted of the module; ``""``: the module itself.
+
+    Raises:
+        RecipeError: it cannot be imported, or has no such attribute.
+    """
     if import_folder is not None and not {"", str(import_folder)} & set(sys.path):
         sys.path.append(str(import_folder))
-    return importlib.import_module(name)
+    try:
+        found: Any = importlib.import_module(name)
+        for part in filter(None, attribute.split(".")):
+            found = getattr(found, part)
+    except (Exception, SystemExit) as error:  # somebody's own code runs here
+        words = shown(first_line(error))
+        if not isinstance(error, (ImportError, AttributeError)):
+            words = f"its module raises {type(error).__name__}: {words}"
+        raise RecipeError(f"cannot import {what}: {words}") from error
+    return found
 
 
 def _same(one: type[Any], other: type[Any]) -> bool:

@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "prunekit"
 
 # Lowest first. A room imports from its own tier and from those below it.
 TIERS = [
-    {"errors", "registry", "files", "console", "machine", "groups", "modes", "architectures"}
-    | {"dependency_graph", "pretrained", "text"},
+    {"errors", "text", "arguments", "settings", "registry", "files", "console", "machine", "groups", "modes"}
+    | {"architectures", "dependency_graph", "pretrained", "digests"},
     {"granularities", "scorers", "schedulers", "budgets", "costs", "exits", "slim"},
     {"pruner", "distill", "reports", "data", "models", "checkpoints", "runtime", "testing"} | {"calibration"},
     {"stages", "recipes", "planning", "runs"},

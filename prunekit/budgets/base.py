@@ -51,7 +51,11 @@ class Budget(ABC):
 
         Within a group the highest scores stay; of equal ones the first. Ordered groups keep a prefix, and
         groups that keep all their units need no score.
+
+        Raises:
+            BudgetError: as :meth:`sizes`, or a score that is not finite.
         """
+        check_scores(groups, scores)
         sizes = self.sizes(model, groups, fraction, scores)
         return {group.name: best(group, sizes[group.name], scores) for group in groups}
 
@@ -64,11 +68,24 @@ def best(group: Group, count: int, scores: Mapping[str, Tensor]) -> Tensor:
     return ranked[:count].sort().values
 
 
+def check_scores(groups: Sequence[Group], scores: Mapping[str, Tensor]) -> None:
+    """Raise ``BudgetError`` naming the first group and unit whose score is NaN or infinite."""
+    for group in groups:
+        given = scores.get(group.name)
+        if given is not None and not bool(given.isfinite().all()):
+            unit = int((~given.isfinite()).flatten().nonzero()[0])
+            raise BudgetError(
+                f"scores of {group.name}: that of unit {unit} is {float(given.flatten()[unit])}, which ranks "
+                "nowhere",
+                "score again, by a scorer and a loss that give finite numbers",
+            )
+
+
 def importance(group: Group, scores: Mapping[str, Tensor] | None) -> Tensor:
     """A group's scores, or its own ranking: ``[size]``.
 
     Raises:
-        BudgetError: there are none, or not one a unit.
+        BudgetError: there are none, not one a unit, or one that is not finite.
     """
     given = None if scores is None else scores.get(group.name)
     if given is None:
@@ -80,6 +97,7 @@ def importance(group: Group, scores: Mapping[str, Tensor] | None) -> Tensor:
             f"scores of {group.name} have shape {tuple(given.shape)}, but it has {group.size} units",
             "score the groups again after every step",
         )
+    check_scores([group], {group.name: given})
     return given
 
 

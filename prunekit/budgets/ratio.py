@@ -23,6 +23,8 @@ class Ratio(Budget):
 
     def __init__(self, keep: float | Mapping[str, float]) -> None:
         self.shares = keep
+        if isinstance(keep, Mapping) and not keep:
+            raise BudgetError("ratio.keep: it names no granularity", "e.g. {heads: 0.5, neurons: 0.25}")
         for key, share in _items(keep):
             if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
                 raise BudgetError(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
+from ..arguments import whole
 from ..errors import BudgetError
 from ..groups import Group
 from . import register
@@ -28,6 +29,8 @@ class Sizes(Budget):
             raise BudgetError(
                 "the budget 'sizes' names no granularity", "e.g. {name: sizes, heads: 2, neurons: 256}"
             )
+        for name, target in sizes.items():
+            _check(name, target)
         self.targets = sizes
 
     def check(self, model: nn.Module, groups: Sequence[Group]) -> None:
@@ -50,8 +53,6 @@ class Sizes(Budget):
         final: dict[str, int] = {}
         for name, members in found.items():
             for group, size in zip(members, _one_each(name, self.targets[name], members), strict=True):
-                if isinstance(size, bool) or not isinstance(size, int):
-                    raise BudgetError(f"sizes.{name}: {size!r} is not a whole number")
                 if not 1 <= size <= group.initial_size:
                     raise BudgetError(
                         f"sizes.{name}: {where(group)} cannot keep {size}",
@@ -61,11 +62,16 @@ class Sizes(Budget):
         return final
 
 
-def _one_each(name: str, target: object, members: Sequence[Group]) -> Sequence[int]:
+def _check(name: str, target: object) -> None:
+    if not isinstance(target, int | list | tuple):
+        raise BudgetError(f"sizes.{name}: {target!r} is neither a whole number nor a list of them")
+    for size in [target] if isinstance(target, int) else target:
+        whole(size, f"sizes.{name}", error=BudgetError)
+
+
+def _one_each(name: str, target: int | Sequence[int], members: Sequence[Group]) -> Sequence[int]:
     if isinstance(target, int):
         return [target] * len(members)
-    if not isinstance(target, list | tuple):
-        raise BudgetError(f"sizes.{name}: {target!r} is neither a whole number nor a list of them")
     if len(target) != len(members):
         raise BudgetError(
             f"sizes.{name}: the list has {len(target)} sizes, but there are {len(members)} groups of {name}",

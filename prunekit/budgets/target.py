@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
+from ..arguments import one_of, whole
 from ..costs import CostModel
 from ..errors import BudgetError
 from ..groups import Group
 from . import register
 from .base import Budget, by_granularity
-from .ranking import Normalize, Unit, removal_order, uniform_order
+from .ranking import NORMALIZE, Ladder, Normalize, Rung, removal_order, uniform_order
 
 _NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)\s*([xX]|[kKMGBT]?)\s*")
+# Of tokens: more than any model takes, so that a slip of the pen is refused.
+LONGEST = 10_000_000
 _SCALE = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12}
 
 
@@ -24,14 +27,20 @@ _SCALE = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12}
 class Target(Budget):
     """A cost to reach, e.g. ``parameters: 8x`` or ``flops: 1.2G``, solved for the sizes of all groups.
 
-    Exactly one of the three costs is given: ``"8x"`` (so many times less than the initial model), or an
-    amount, as a number or with k, M, G (or B), T behind it.
+    Exactly one of the three costs is given: ``"8x"`` (so many times less than the model as it came to the
+    pruner), or an amount, as a number or with k, M, G (or B), T behind it. It is reached from below, as
+    nearly as single units allow: no unit more would fit.
 
-    ``distribution="uniform"`` keeps the same share of every group: the largest one that fits, then single
-    units while they fit. ``"global"`` ranks all units of all layers and granularities together, by their
-    share of their group's importance for each unit of cost, and removes the cheapest first: Molchanov et al.,
-    "Pruning Convolutional Neural Networks for Resource Efficient Inference" (2017), rank across layers
-    after normalising each, with the cost as a regulariser.
+    An embedding in two factors costs multiply-adds, and just below the full rank more parameters than in
+    one. It is split where that saves some of what the target counts, so never for multiply-adds or FLOPs;
+    one that came in two factors can lose ranks for any target.
+
+    ``distribution="uniform"`` keeps the same share of every group, rounded up in some layers and down in
+    others: the largest one that fits, then single units while they fit. (A smaller target gives no group
+    more, but for these last single units.) ``"global"`` ranks all units of all layers and granularities
+    together, by their share of their group's importance for each unit of cost, and removes the cheapest
+    first: Molchanov et al., "Pruning Convolutional Neural Networks for Resource Efficient Inference" (2017),
+    rank across layers after normalising each, with the cost as a regulariser.
 
     On the way (``fraction`` below 1) the cost, not the sizes, is interpolated.
 
@@ -67,18 +76,23 @@ class Target(Budget):
                 f"the budget 'target' takes one of parameters, macs and flops, not {list(chosen) or 'none'}",
                 "e.g. {name: target, parameters: 8x}",
             )
-        if distribution not in ("uniform", "global"):
-            raise BudgetError(f"target.distribution is 'uniform' or 'global', not {distribution!r}")
-        if normalize not in ("sum", "mean", "l2", "none"):
-            raise BudgetError(f"target.normalize is 'sum', 'mean', 'l2' or 'none', not {normalize!r}")
         ((self.measure, value),) = chosen.items()
         self.amount, self.times = parse_amount(self.measure, value)
-        self.distribution, self.normalize = distribution, normalize
-        self.minimum = {} if minimum is None else minimum
-        for number in self.minimum.values() if isinstance(self.minimum, Mapping) else [self.minimum]:
-            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-                raise BudgetError(f"target.minimum: {number!r} is not a whole number from 1 up")
-        self.sequence_length, self.example_inputs = sequence_length, example_inputs
+        self.distribution = one_of(
+            distribution, "target.distribution", ("uniform", "global"), error=BudgetError
+        )
+        self.normalize = cast("Normalize", one_of(normalize, "target.normalize", NORMALIZE, BudgetError))
+        self.minimum = _minimum(minimum)
+        self.sequence_length = whole(
+            sequence_length, "target.sequence_length", least=1, most=LONGEST, error=BudgetError
+        )
+        self.example_inputs = example_inputs
+        if example_inputs is not None and not _holds_tensor(example_inputs):
+            raise BudgetError(
+                f"target.example_inputs: {example_inputs!r} holds no tensor",
+                "leave it out for transformers; for other models give the arguments of a forward call, in "
+                "Python",
+            )
 
     def check(self, model: nn.Module, groups: Sequence[Group]) -> None:
         """Raise ``BudgetError`` if the target is outside of what the groups can reach."""
@@ -96,44 +110,72 @@ class Target(Budget):
         """As in :class:`Budget`; ``"global"`` reads ``scores``."""
         costs = self._costs(model, groups)
         start, goal = self._goal(costs, groups)
-        budget = start - (start - goal) * fraction
         if fraction <= 0:
             return {g.name: g.size for g in groups}
-        low = {g.name: min(self._least(g), g.size) for g in groups}
+        # As it is said at the end, without rounding.
+        budget = goal if fraction >= 1 else start - (start - goal) * fraction
+        ladders = [self._ladder(costs, g) for g in groups]
         if self.distribution == "uniform":
-            order = uniform_order(groups, low)
+            order = uniform_order(ladders)
         else:
-            unit = {g.name: self._unit_cost(costs, g) for g in groups}
-            order = removal_order(groups, low, unit, scores, self.normalize)
-        return self._fill(costs, low, order, budget)
+            order = removal_order(ladders, scores, self.normalize)
+        return self._fill(costs, {ladder.group.name: ladder.sizes[0] for ladder in ladders}, order, budget)
 
     def _fill(
-        self, costs: CostModel, low: Mapping[str, int], order: Sequence[Unit], budget: float
+        self, costs: CostModel, low: Mapping[str, int], order: Sequence[Rung], budget: float
     ) -> dict[str, int]:
-        """Add units to the smallest sizes, in order, while the cost fits: first a prefix, then one by one."""
+        """Climb from the smallest sizes, in order, while the cost fits: first a prefix, then rung by rung."""
         fits, beyond = 0, len(order) + 1
         while beyond - fits > 1:
             middle = (fits + beyond) // 2
-            if self._cost(costs, _with(low, order[:middle])) <= budget:
+            if self._cost(costs, {**low, **dict(order[:middle])}) <= budget:
                 fits = middle
             else:
                 beyond = middle
-        sizes = _with(low, order[:fits])
+        sizes = {**low, **dict(order[:fits])}
         full: set[str] = set()
-        for name in order[fits:]:
+        for name, size in order[fits:]:
             if name in full:
                 continue
-            grown = {**sizes, name: sizes[name] + 1}
+            grown = {**sizes, name: size}
             if self._cost(costs, grown) <= budget:
                 sizes = grown
             else:
                 full.add(name)
         return sizes
 
+    def _ladder(self, costs: CostModel, group: Group) -> Ladder:
+        """The sizes a group may end with, from its least, as it is now."""
+        low = min(self._least(group), group.size)
+        top = group.size if group.whole != group.size else self._split(costs, group)
+        if top < low:
+            return Ladder(group, [group.size], [])
+        sizes, prices = list(range(low, top + 1)), []
+        at_top = self._cost(costs, {group.name: top})
+        if top > low:
+            unit = (at_top - self._cost(costs, {group.name: low})) / (top - low)
+            prices = [max(unit, 1.0)] * (top - low)
+        if top < group.size:
+            sizes.append(group.size)
+            prices.append(max(self._cost(costs, {}) - at_top, 1.0))
+        return Ladder(group, sizes, prices)
+
+    def _split(self, costs: CostModel, group: Group) -> int:
+        """The largest size below the present one that costs less, of a group that is whole; 0: none does."""
+        whole_cost = self._cost(costs, {})
+        fits, beyond = 0, group.size
+        while beyond - fits > 1:
+            middle = (fits + beyond) // 2
+            if self._cost(costs, {group.name: middle}) < whole_cost:
+                fits = middle
+            else:
+                beyond = middle
+        return fits
+
     def _goal(self, costs: CostModel, groups: Sequence[Group]) -> tuple[float, float]:
         """Cost of the initial model and the target; ``BudgetError`` if it is out of reach."""
         start = self._cost(costs, {g.name: g.initial_size for g in groups})
-        least = self._cost(costs, {g.name: self._least(g) for g in groups})
+        least = self._cost(costs, {g.name: self._ladder(costs, g).sizes[0] for g in groups})
         goal = start / self.amount if self.times else self.amount
         reach = (
             f"reachable: {_readable(least)} to {_readable(start)} {self.measure} "
@@ -157,14 +199,6 @@ class Target(Budget):
 
     def _cost(self, costs: CostModel, sizes: Mapping[str, int]) -> float:
         return float(getattr(costs.total(sizes), self.measure))
-
-    def _unit_cost(self, costs: CostModel, group: Group) -> float:
-        """What one unit of the group costs, averaged over its units at the present sizes of the others."""
-        low = self._least(group)
-        if group.size <= low:
-            return 1.0
-        saved = self._cost(costs, {}) - self._cost(costs, {group.name: low})
-        return max(saved / (group.size - low), 1.0)
 
     def _least(self, group: Group) -> int:
         minimum, default = self.minimum, max(1, group.initial_size // 16) if group.ordered else 1
@@ -190,11 +224,24 @@ def parse_amount(measure: str, value: str | float) -> tuple[float, bool]:
     return number * _SCALE[unit], False
 
 
-def _with(low: Mapping[str, int], added: Sequence[Unit]) -> dict[str, int]:
-    sizes = dict(low)
-    for name in added:
-        sizes[name] += 1
-    return sizes
+def _minimum(given: Any) -> int | dict[str, int]:
+    if given is None:
+        return {}
+    if isinstance(given, Mapping):
+        return {
+            str(name): whole(number, f"target.minimum.{name}", least=1, error=BudgetError)
+            for name, number in given.items()
+        }
+    return whole(given, "target.minimum", least=1, error=BudgetError)
+
+
+def _holds_tensor(inputs: Any) -> bool:
+    """Whether these can be a forward call's arguments: a tensor, or some of them with one among them."""
+    if isinstance(inputs, Tensor):
+        return True
+    if isinstance(inputs, Mapping):
+        return any(isinstance(value, Tensor) for value in inputs.values())
+    return isinstance(inputs, list | tuple) and any(isinstance(value, Tensor) for value in inputs)
 
 
 def _readable(number: float) -> str:

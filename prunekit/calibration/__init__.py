@@ -14,6 +14,7 @@ from .examples import CHOSE_CHECKPOINTS, UNKNOWN, usable, warn_of_missing_classe
 from .guarantee import Guarantee, guarantee_of, store, told
 from .shares import (
     Confidence,
+    Drop,
     Share,
     points_words,
     read_confidence,
@@ -30,6 +31,7 @@ __all__ = [
     "Bound",
     "Calibration",
     "Confidence",
+    "Drop",
     "Guarantee",
     "Share",
     "Tried",

@@ -29,7 +29,7 @@ def with_policy_in_force(card: str, guarantee: Guarantee) -> str:
 
 
 def _sentence(guarantee: Guarantee) -> str:
-    from ..reports.tables import escape
+    from ..reports.escaping import escape
 
     sure, most = share_words(guarantee["confidence"]), points_words(guarantee["max_drop"])
     ground = f"{guarantee['examples']:,} {guarantee['source']}"

@@ -1,4 +1,4 @@
-"""Which examples of a file a model may be calibrated on: each once, and none that it was trained on."""
+"""What a file's examples show of a model, and what a person should know of them."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ UNKNOWN = (
 
 
 def usable(examples: datasets.Dataset, file: str, used: TaskData | None) -> tuple[datasets.Dataset, str]:
-    """The examples of a file that show something of a model, and what keeps them from being untouched.
+    """The examples of a file, all of them, and what keeps them from being untouched, in words.
 
-    A second copy of an example shows nothing new, and an example that was trained on shows nothing at all:
-    both are left out, with a warning.
+    The guarantee is about a plain sample of what is to come. There a frequent text comes often, and one that
+    comes often was trained on too: to leave out repeats, or known texts, would make it a sample of something
+    else. Of a file of the training examples themselves nothing can be shown; it is refused where most of its
+    distinct examples are known, and what may be left of it is said.
 
     Args:
         examples: columns as in :class:`~prunekit.data.TaskData`.
@@ -40,50 +42,49 @@ def usable(examples: datasets.Dataset, file: str, used: TaskData | None) -> tupl
     """
     from ..data import texts_of
 
-    rows = _distinct(examples)
-    if len(rows) < len(examples):
-        logger.warning(
-            "%s: %d of %d examples repeat another and are left out: each counts once",
-            file, len(examples) - len(rows), len(examples),
-        )  # fmt: skip
-        examples = examples.select(rows)
+    texts = texts_of(examples)
+    distinct = set(zip(texts, examples["label"], strict=True))
+    repeated = _repeated(len(texts) - len(distinct))
+    if repeated:
+        logger.warning("%s: %s", file, repeated)
     if used is None:
-        return examples, ""
-    texts, trained = texts_of(examples), set(texts_of(used.train))
-    rows = [row for row, text in enumerate(texts) if text not in trained]
-    known = len(texts) - len(rows)
-    if 2 * known > len(texts):
+        return examples, repeated
+    trained = set(texts_of(used.train))
+    known = sum(text in trained for text, _ in distinct)
+    if 2 * known > len(distinct):
         raise DataError(
-            f"--data: {known:,} of the {len(texts):,} distinct examples of {file} are among those that the "
-            "model was trained on: there leaving early loses next to nothing, and any policy would look safe",
+            f"--data: {known:,} of the {len(distinct):,} distinct examples of {file} are among those that "
+            "the model was trained on: there leaving early loses next to nothing, and any policy would look "
+            "safe",
             "give examples that it has not seen, or leave --data out: a run takes those it held out",
         )
-    if known:
-        logger.warning(
-            "%s: %d examples that the model was trained on are left out; %d are left", file, known, len(rows)
-        )
-        examples = examples.select(rows)
-    return examples, _reservation([texts[row] for row in rows], used)
+    return examples, " ".join(filter(None, (repeated, *_reservations(texts, trained, used))))
 
 
-def _distinct(examples: datasets.Dataset) -> list[int]:
-    """Row of the first of every text, or pair of texts, with its label."""
+def _repeated(count: int) -> str:
+    if not count:
+        return ""
+    return (
+        f"{count:,} of the examples repeat{'s' * (count == 1)} another: this holds if inputs to come repeat "
+        "as often, and not if examples were copied."
+    )
+
+
+def _reservations(texts: list[tuple[str, ...]], trained: set[tuple[str, ...]], used: TaskData) -> list[str]:
     from ..data import texts_of
 
-    first: dict[tuple[object, ...], int] = {}
-    for row, example in enumerate(zip(texts_of(examples), examples["label"], strict=True)):
-        first.setdefault(example, row)
-    return list(first.values())
-
-
-def _reservation(texts: list[tuple[str, ...]], used: TaskData) -> str:
-    from ..data import texts_of
-
+    known = sum(text in trained for text in texts)
     validation, test = (
         sum(text in others for text in texts)
         for others in (set(texts_of(used.validation)), set(texts_of(used.test)))
     )
     words = []
+    if known:
+        words.append(
+            f"{known:,} of them {'has a text' if known == 1 else 'have texts'} that the model was trained "
+            "on: this holds if such texts are as frequent among the inputs to come, and not if the file "
+            "holds training examples."
+        )
     if validation == len(texts):
         words.append(CHOSE_CHECKPOINTS)
     elif validation:
@@ -94,7 +95,7 @@ def _reservation(texts: list[tuple[str, ...]], used: TaskData) -> str:
             f"{many} of them are test examples of the model's report, whose figures are no longer "
             "independent of this policy."
         )
-    return " ".join(words)
+    return words
 
 
 def warn_of_missing_classes(labels: Iterable[int], names: Sequence[str]) -> None:

@@ -15,31 +15,45 @@ logger = logging.getLogger(__name__)
 LARGE_DROP, LEAST_CONFIDENCE = 0.1, 0.5
 
 
-def read_share(value: Any, name: str = "value", example: str = "1%", least: float = 0.0) -> Any:
-    """``"1%"``, ``"0.01"`` and ``0.01`` are all 0.01; other types are passed on.
+def read_share(
+    value: Any, name: str = "value", example: str = "1%", least: float = 0.0, none: bool = False
+) -> Any:
+    """``"1%"``, ``"0.01"`` and ``0.01`` are all 0.01; types that hold no number are passed on.
 
     Args:
         value: what was written.
         name: of the setting, for messages.
         example: a share such as one gives there, in percent.
         least: below this share nothing is proposed.
+        none: whether 0 is one.
 
     Raises:
         RecipeError: text that is no number, or a share that is not between 0 and 1, such as 95 for 95 %.
     """
     share, mend = value, f"write {example} or {float(example.removesuffix('%')) / 100:g}"
+    if isinstance(value, bool):
+        raise RecipeError(f"{name}: {value} is no share", mend)
     if isinstance(value, str):
         text = value.strip()
         try:
             share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
         except ValueError:
             raise RecipeError(f"{name}: {value!r} is no share", mend) from None
-    if _is_number(share) and not 0 < share < 1:
+    if _is_number(share) and not 0 < share < 1 and not (none and share == 0):
         percent = isinstance(value, str) and "%" in value
         if 1 <= share < 100 and not percent and share / 100 >= least:
             mend = f"write {share:g}% or {share / 100:g}"
         raise RecipeError(f"{name}: {value} is not between 0 and 1", mend)
     return share
+
+
+def read_drop(value: Any, name: str = "value") -> Any:
+    """:func:`read_share` of what may be lost, in points of a score; 0 is nothing.
+
+    Raises:
+        RecipeError: no share.
+    """
+    return read_share(value, name, none=True)
 
 
 def read_confidence(value: Any, name: str = "value") -> Any:
@@ -86,5 +100,7 @@ def points_words(share: float) -> str:
 
 # A number above 0 and below 1 in a recipe, which may also be written in percent.
 Share = Annotated[float, BeforeValidator(read_share)]
+# The same, or 0.
+Drop = Annotated[float, BeforeValidator(read_drop)]
 # The same for how sure one must be: 0.5 at least.
 Confidence = Annotated[float, BeforeValidator(read_confidence)]

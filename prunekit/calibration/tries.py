@@ -31,12 +31,19 @@ def read_tries(folder: Path) -> list[Try]:
     Raises:
         RunError: a file there holds something else, so that nobody knows how many there were.
     """
-    kept = _read(folder / FILE, [])
-    if not isinstance(kept, list) or not all(isinstance(one, dict) and "confidence" in one for one in kept):
+    kept, config = _read(folder / FILE, []), _read(folder / "config.json", {})
+    if not isinstance(kept, list) or not all(map(_is_try, kept)):
         raise _unreadable(folder / FILE)
     # A recipe's stage stores its answer in the configuration alone.
-    stored = _read(folder / "config.json", {}).get(GUARANTEE)
+    if not isinstance(config, dict) or not _is_try(config.get(GUARANTEE) or {"confidence": 0.5}):
+        raise _unreadable(folder / "config.json")
+    stored = config.get(GUARANTEE)
     return kept if stored is None else [*kept, stored]
+
+
+def _is_try(answer: Any) -> bool:
+    confidence = answer.get("confidence") if isinstance(answer, dict) else None
+    return isinstance(confidence, float) and 0 < confidence < 1
 
 
 def earlier_tries(answers: Sequence[Try], guarantee: Guarantee) -> list[Try]:
@@ -94,7 +101,7 @@ def _read(file: Path, missing: Any) -> Any:
         return json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
         return missing
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _unreadable(file) from error
 
 

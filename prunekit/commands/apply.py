@@ -33,6 +33,7 @@ def apply_recipe(
     console.quiet_libraries()
     runs = expand(loaded)
     with Run(loaded, fresh=fresh) as run:
+        comparison.reopen(runs)
         if comparison.finished(runs):
             logger.info("%s is finished; --fresh starts it anew", run.folder)
         else:

@@ -57,6 +57,7 @@ def calibrate_model(
         warn_of_large_drop,
         warn_of_missing_classes,
     )
+    from ..runs import record_changed
     from ..stages.calibrate import digest_of
 
     asked = {"max_drop": max_drop, "confidence": confidence, "bound": bound}
@@ -89,16 +90,18 @@ def calibrate_model(
     reservations = (examples.reservation, tries_words(earlier, found.confidence))
     guarantee = told(found, examples.source, " ".join(filter(None, reservations)), digest)
     record(folder, earlier, guarantee)
+    record_changed(folder)
     if found.chosen is None and not all_layers:
         given = None if config.bound == "auto" else config.bound
         other = _calibrated(model, examples.outputs, _other_bound(config, found.bound))
         raise nothing_safe(found, examples.source, config.policy, bound=given, other=other)
     store(folder, guarantee)
+    record_changed(folder)
     _show(found, guarantee, folder)
     page = Path(source) / "report" / "index.html"
     if is_run(Path(source)) and page.is_file():
         words = f"report     {page} is as it was: it shows the policy that the run was evaluated with"
-        console.out().print(words, markup=False, soft_wrap=True)
+        console.out().print(words, soft_wrap=True)
 
 
 def _config(**settings: Any) -> CalibrateConfig:
@@ -220,17 +223,17 @@ def _show(found: Calibration, guarantee: Guarantee, folder: Path) -> None:
     from ..exits.policies import policy_words
 
     out = console.out()
-    out.print(f"policy     {policy_words(guarantee['policy'])}", style="bold", markup=False)
+    out.print(f"policy     {policy_words(guarantee['policy'])}", style="bold")
     if found.chosen is not None:
         accuracy = found.accuracy - found.chosen.drop
         out.print(
             f"saves      {guarantee['saved']:.1%} of the FLOPs of all layers, on these examples\n"
             f"accuracy   {accuracy:.1%} on these examples, {found.accuracy:.1%} by all layers; leaving early "
             f"made {found.chosen.harmed} right answers wrong and {found.chosen.helped} wrong ones right",
-            markup=False, soft_wrap=True,
+            soft_wrap=True,
         )  # fmt: skip
-    out.print(f"guarantee  {guarantee['words']}", markup=False, soft_wrap=True)
-    out.print(f"stored in  {folder / 'config.json'}", markup=False, soft_wrap=True)
+    out.print(f"guarantee  {guarantee['words']}", soft_wrap=True)
+    out.print(f"stored in  {folder / 'config.json'}", soft_wrap=True)
     if console.verbosity() is console.Verbosity.VERBOSE:
         table = console.table("", "policy", "FLOPs", "accuracy", "harmed", "helped", "p-value", "safe")
         for tried in found.tried:

@@ -12,7 +12,9 @@ from pathlib import Path
 from .. import console
 from ..errors import RunError
 from ..recipes import Recipe, expand, load_recipe, shipped_recipes
-from ..runs import Run, is_done, kept_settings
+from ..runs import Run, check_result, is_done, kept_settings
+from ..runs.checking import MODEL, OUTPUTS
+from ..text import shown
 from .result import show_comparison
 from .sources import is_run
 
@@ -43,6 +45,8 @@ def compare_sources(arguments: Sequence[str], *, output: Path | None, jobs: int 
     comparison.check_systems(groups)
     with ExitStack() as stack:
         held = [stack.enter_context(Run(recipe)) for recipe in recipes]
+        for runs in groups:
+            comparison.reopen([run for run in runs if not run.subject], stages=False)
         finished = comparison.train(list(zip(held, groups, strict=True)), jobs)
         folder = output or (held[0].report_folder if len(held) == 1 else DEFAULT_FOLDER)
         comparison.write_comparison(comparison.same_systems(finished), folder)
@@ -63,7 +67,7 @@ def _recipe(source: str, overrides: Sequence[str]) -> Recipe:
     if not is_run(folder):
         if folder.is_dir() and source not in shipped_recipes():
             raise RunError(
-                f"{source} is a folder, but no run: it has no recipe.yaml and run.json",
+                f"{shown(source, keep='')} is a folder, but no run: it has no recipe.yaml and run.json",
                 "give a run's folder, such as runs/costeff, or a recipe",
             )
         recipe = load_recipe(source, overrides)
@@ -72,10 +76,11 @@ def _recipe(source: str, overrides: Sequence[str]) -> Recipe:
         return recipe
     if not is_done(folder):
         raise RunError(
-            f"the run {source} is not finished",
+            f"the run {shown(source, keep='')} is not finished",
             "give its prunekit apply command again to continue it; or compare its recipe, which trains it: "
             f"prunekit compare {folder / 'recipe.yaml'}",
         )
+    check_result(folder, MODEL, OUTPUTS)
     recipe = load_recipe(folder / "recipe.yaml", overrides)
     if recipe.compare is None or not recipe.compare.grid:
         # Without its grid it is the run that the grid has chosen.

@@ -80,10 +80,10 @@ def read_task(recipe: Recipe) -> tuple[EncodedTask | None, int | None]:
 def _print_head(planned: Plan) -> None:
     out, recipe = console.out(), planned.recipe
     out.print(f"{recipe.name}", style="bold", end="")
-    out.print(f": {recipe.description}" if recipe.description else "", markup=False, soft_wrap=True)
-    out.print(f"  model  {recipe.model.name}, {_exits(planned)}", markup=False, soft_wrap=True)
-    out.print(f"  data   {_data(planned)}", markup=False, soft_wrap=True)
-    out.print(f"  run    {recipe.output}/{recipe.name}, seed {recipe.seed}\n", markup=False, soft_wrap=True)
+    out.print(f": {recipe.description}" if recipe.description else "", soft_wrap=True)
+    out.print(f"  model  {recipe.model.name}, {_exits(planned)}", soft_wrap=True)
+    out.print(f"  data   {_data(planned)}", soft_wrap=True)
+    out.print(f"  run    {recipe.output}/{recipe.name}, seed {recipe.seed}\n", soft_wrap=True)
 
 
 def _exits(planned: Plan) -> str:

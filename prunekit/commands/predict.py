@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import console
-from ..errors import DataError, RecipeError
+from ..errors import CheckpointError, DataError, RecipeError
 from ..text import has_surrogates, shown
 from .sources import model_folder, run_of
 
@@ -96,7 +96,6 @@ def load_classifier(
         CheckpointError: the folder is no such model.
     """
     from ..checkpoints import load
-    from ..errors import CheckpointError
     from ..exits import MultiExitForSequenceClassification
     from ..pretrained import read_tokenizer, with_padding
 
@@ -122,7 +121,7 @@ def _try_out(model: MultiExitForSequenceClassification, folder: Path) -> None:
     """
     import torch
 
-    from ..errors import CheckpointError, first_line
+    from ..errors import first_line
 
     try:
         with torch.inference_mode():
@@ -176,11 +175,15 @@ def predictions(
         texts: pairs of where a text comes from, for messages, and the text or the pair of texts.
 
     Raises:
-        DataError: a text tokenises to nothing.
+        DataError: a text tokenises to nothing, or to ids that the model does not have.
+        CheckpointError: the model's answer is no number.
     """
     import torch
 
+    from ..architectures import segments_of, vocabulary
+
     limit = most_tokens(model, tokenizer)
+    limits = {"input_ids": vocabulary(model), "token_type_ids": segments_of(model)}
     names: Any = model.config.id2label
     waiting = iter(texts)
     strange: list[str] = []
@@ -194,12 +197,19 @@ def predictions(
             tokens = inputs["attention_mask"].sum(dim=1).tolist()
             cut += [place for (place, _), count in zip(batch, tokens, strict=True) if count > limit]
             inputs = tokenizer(*written, padding=True, truncation=True, max_length=limit, return_tensors="pt")
+        _check_ids(inputs, limits, batch)
         if tokenizer.unk_token_id is not None:
             unknown = (inputs["input_ids"] == tokenizer.unk_token_id).any(dim=1).tolist()
             strange += [place for (place, _), some in zip(batch, unknown, strict=True) if some]
         with torch.inference_mode():
             output = model(**inputs.to(model.device))
         probabilities = output.logits.float().softmax(dim=-1)
+        finite = probabilities.isfinite().all(dim=-1)
+        if not bool(finite.all()):
+            raise CheckpointError(
+                f"{batch[int((~finite).nonzero()[0])][0]}: the model's answer is no number",
+                "its weights or its precision are at fault: take another checkpoint of it, or float32",
+            )
         for (_, text), row, layer in zip(batch, probabilities, output.exit_layer.tolist(), strict=True):
             best = int(row.argmax())
             yield Prediction(text, names[best], float(row[best]), layer)
@@ -214,6 +224,21 @@ def predictions(
             "what is said of them means little",
             len(strange), strange[0],
         )  # fmt: skip
+
+
+def _check_ids(inputs: Any, limits: dict[str, int | None], batch: Sequence[Placed]) -> None:
+    """Raise ``DataError`` naming the first text whose ids the model has no embedding for."""
+    for name, limit in limits.items():
+        if limit is None or name not in inputs:
+            continue
+        most = inputs[name].amax(dim=1)
+        if int(most.max()) >= limit:
+            place = batch[int((most >= limit).nonzero()[0])][0]
+            raise DataError(
+                f"{place}: the tokenizer gives {name} up to {int(most.max())}, and the model has {limit} "
+                f"(0 to {limit - 1}): they do not belong together",
+                "put the tokenizer that the model was trained with into its folder",
+            )
 
 
 def _from_arguments(texts: Sequence[str], pair: bool) -> list[Placed]:

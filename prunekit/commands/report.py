@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import console
 from ..errors import CheckpointError, PrunekitError, UnsupportedModelError, first_line
+from ..text import shown
 from .sources import is_run, model_folder
 
 if TYPE_CHECKING:
@@ -17,12 +18,14 @@ def report_on(source: str, *, length: int, depth: int) -> None:
     """Print what a model costs, per module and per exit; of a run also what it gave."""
     from ..calibration import guarantee_of
     from ..reports import count
+    from ..runs import check_result
     from .result import show_result
 
     console.quiet_libraries()
     _refuse_missing(source)
     model = _model(model_folder(source))
     if is_run(Path(source)):
+        check_result(Path(source), "report")
         show_result(Path(source))
     try:
         counted = count(model, sequence_length=length)
@@ -36,7 +39,7 @@ def report_on(source: str, *, length: int, depth: int) -> None:
     print_counts(counted, depth)
     guarantee = guarantee_of(getattr(model, "config", None))
     if guarantee is not None:
-        console.out().print(f"guarantee: {guarantee['words']}", markup=False, soft_wrap=True)
+        console.out().print(f"guarantee: {guarantee['words']}", soft_wrap=True)
 
 
 def print_counts(counts: Counts, depth: int) -> None:
@@ -82,7 +85,7 @@ def _refuse_missing(source: str) -> None:
     beside = folder.parent.iterdir() if "/" in source and folder.parent.is_dir() else ()
     if not folder.exists() and (is_path(source) or any(map(is_run, beside))):
         raise CheckpointError(
-            f"there is no folder {source}",
+            f"there is no folder {shown(source, keep='')}",
             "give a run's folder, a model folder (with config.json), or a name on the hub",
         )
 

@@ -27,13 +27,13 @@ def show_result(folder: Path) -> None:
         for row in rows:
             table.add_row(*map(str, row))
         out.print(table)
-        out.print(summary_sentence(report), style="bold", markup=False, soft_wrap=True)
+        out.print(summary_sentence(report), style="bold", soft_wrap=True)
         if report.comparison is not None:
             print_comparison(report.comparison)
     for name, place in (("model", folder / "model"), ("report", report_folder / "index.html")):
         if place.exists():
-            out.print(f"{name:<7} {place}", markup=False, soft_wrap=True)
-    out.print(f"{'run':<7} {folder}", markup=False, soft_wrap=True)
+            out.print(f"{name:<7} {place}", soft_wrap=True)
+    out.print(f"{'run':<7} {folder}", soft_wrap=True)
 
 
 def show_comparison(folder: Path) -> None:
@@ -46,13 +46,11 @@ def show_comparison(folder: Path) -> None:
             f"the report in {folder} holds no comparison", "give several runs, or one with compare"
         )
     print_comparison(report.comparison)
-    console.out().print(f"{'report':<7} {folder / 'index.html'}", markup=False, soft_wrap=True)
+    console.out().print(f"{'report':<7} {folder / 'index.html'}", soft_wrap=True)
 
 
 def print_comparison(comparison: Comparison) -> None:
     """The table of all systems, then, task by task, whether the subject is better than each of the others."""
-    from rich.text import Text
-
     from ..reports.comparison.tables import comparison_rows, difference_rows
     from ..reports.words import compared_sentence
 
@@ -65,18 +63,18 @@ def print_comparison(comparison: Comparison) -> None:
         "short examples: fewer tokens than the median, in brackets the difference to all examples",
     )
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*map(str, row))
     out.print(table)
     for task in comparison.tasks:
         if task.orders:
             header, rows = difference_rows(comparison, task)
             table = console.table(
-                f"{task.task}: points of {task.metric} [95 % interval]".replace("[", "\\["),
+                f"{task.task}: points of {task.metric} [95 % interval]",
                 *header,
                 caption="area: mean score over all budgets, see the report; paired bootstrap over "
                 + ("examples" if len(task.seeds) == 1 else "examples and seeds"),
             )
             for row in rows:
-                table.add_row(*(Text(str(cell)) for cell in row))
+                table.add_row(*map(str, row))
             out.print(table)
-    out.print(compared_sentence(comparison), style="bold", markup=False, soft_wrap=True)
+    out.print(compared_sentence(comparison), style="bold", soft_wrap=True)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from ..errors import RunError
+from ..text import shown
 
 
 def is_run(folder: Path) -> bool:
@@ -23,15 +24,19 @@ def model_folder(source: str) -> Path:
     """The model folder that ``source`` is, or that the run of that folder made.
 
     Raises:
-        RunError: a run that has made no model yet.
+        RunError: a run that has made no model yet, or whose model is not any more what it wrote.
     """
+    from ..runs import check_result, is_done
+
     folder = Path(source)
     if not is_run(folder):
         return folder
     model = folder / "model"
+    if model.is_dir() or is_done(folder):
+        check_result(folder, model.name)
     if not model.is_dir():
         raise RunError(
-            f"the run {folder} has no model yet",
+            f"the run {shown(str(folder), keep='')} has no model yet",
             "it is not finished: give its prunekit apply command again to continue it",
         )
     return model

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .collecting import check_systems, collect, same_systems, write_comparison
 from .planned import PlannedRun, plan_comparison
 from .results import Finished
-from .running import check, finished, train
+from .running import check, finished, reopen, train
 from .sharing import Pool, prefix_digests
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "finished",
     "plan_comparison",
     "prefix_digests",
+    "reopen",
     "same_systems",
     "train",
     "write_comparison",

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import RunError
+from ..files import remove_leftovers
 from ..recipes import ComparedRun
 from ..recipes.differences import difference_lines, differences
-from ..runs import compared_with, info_of, is_done
+from ..runs import compared_with, info_of, is_done, record_changed
 from .backbones import backbone_words
 from .notes import effort_notes, machine_notes, settings_notes
 from .results import Finished, deciding
@@ -40,8 +41,8 @@ def collect(runs: Sequence[Finished]) -> tuple[RunReport, Comparison]:
         if not (one.folder / "report" / "report.json").is_file():
             raise RunError(
                 f"the run {one.folder} has no report",
-                "the last of its stages must be evaluate; if its report was deleted, delete its done.json "
-                "and its stages/*-evaluate too, and give its prunekit apply command again",
+                "the last of its stages must be evaluate; if its report was deleted, give its prunekit apply "
+                "command again, which writes it anew",
             )
     reports = [read_report(one.folder / "report") for one in runs]
     comparison = compare(
@@ -170,7 +171,7 @@ def write_comparison(runs: Sequence[Finished], folder: Path) -> None:
         RunError: see :func:`collect`; or the folder cannot be written.
     """
     from .. import console
-    from ..reports import write_report
+    from ..reports import REPORT_FILES, write_report
 
     if _is_written(runs, folder):
         return
@@ -184,20 +185,25 @@ def write_comparison(runs: Sequence[Finished], folder: Path) -> None:
             recipe=report.recipe | {"compare": compared_with(subject)},
             later_commands=info_of(subject).get("later_commands", []),
         )
+        remove_leftovers(folder, REPORT_FILES)
         write_report(folder, report)
+        record_changed(folder)
 
 
 def _is_written(runs: Sequence[Finished], folder: Path) -> bool:
     """Whether the folder's report is of these runs, and later than all of them."""
-    from ..reports import read_report
+    from ..reports import REPORT_FILES, read_report
 
     file = folder / "report.json"
-    if not file.is_file():
+    if not all((folder / name).is_file() for name in REPORT_FILES):
         return False
     made = file.stat().st_mtime_ns
     if any((one.folder / "done.json").stat().st_mtime_ns > made for one in runs if is_done(one.folder)):
         return False
-    report = read_report(folder)
+    try:
+        report = read_report(folder)
+    except RunError:
+        return False  # damaged, or of another version
     comparison = report.comparison
     if comparison is None or report.recipe.get("compare") != compared_with(runs[0].folder):
         return False

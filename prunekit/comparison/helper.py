@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .. import console
-from ..errors import PrunekitError, disk_error
+from ..errors import PrunekitError, system_error
 
 _NOT_WANTED = 130
 
@@ -56,9 +56,9 @@ def main(request: str) -> int:
     console.setup(console.Verbosity(asked["verbosity"]), _Speaking())
     try:
         _help(asked)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _say(logging.DEBUG, traceback.format_exc())
-        mendable = error if isinstance(error, PrunekitError) else disk_error(error)
+        mendable = error if isinstance(error, PrunekitError) else system_error(error)
         if mendable is None:
             told = {"kind": None, "message": f"{type(error).__name__}: {error}", "mend": None}
         else:

@@ -146,7 +146,7 @@ class Helpers:
                 level, message, error = int(said["level"]), said["message"], said["error"]
             except (ValueError, TypeError, KeyError):
                 with suppress(OSError):  # nobody reads it any more
-                    console.err().print(line.rstrip("\n"), markup=False, soft_wrap=True)
+                    console.err().print(line.rstrip("\n"), soft_wrap=True)
                 continue
             if error is not None:
                 # It is raised once this process has finished what it is at.

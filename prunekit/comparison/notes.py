@@ -32,6 +32,9 @@ def settings_notes(runs: Sequence[Finished], reports: Sequence[RunReport]) -> li
         words = _differing_words(one, other)
         if report.task_note != others_report.task_note:
             words.append(f"{report.task_note} instead of {others_report.task_note}")
+        if _counts_share(report) != _counts_share(others_report):
+            ours, theirs = ("a share of the score", "points")[:: 1 if _counts_share(report) else -1]
+            words.append(f"evaluate.max_drop counts {ours} instead of {theirs}")
         if words:
             found.setdefault((task, "; ".join(words)), []).append(one.run.label)
     return [
@@ -39,6 +42,11 @@ def settings_notes(runs: Sequence[Finished], reports: Sequence[RunReport]) -> li
         f"{words}."
         for (task, words), labels in found.items()
     ]
+
+
+def _counts_share(report: RunReport) -> bool:
+    """Whether an earlier version chose the policy, which read ``max_drop`` as a share of the score."""
+    return report.systems[0].max_drop is not None
 
 
 def _differing_words(one: Finished, other: Finished) -> list[str]:

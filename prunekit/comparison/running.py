@@ -2,23 +2,62 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 
-from ..errors import RecipeError
+from .. import console
+from ..errors import RecipeError, RunError
 from ..planning import located, plan
 from ..recipes import ComparedRun, Recipe, naming_system
-from ..runs import Run, is_done
+from ..runs import Run, check_result, damage, is_done, recipe_of
+from ..runs.checking import MODEL, OUTPUTS, REPORT
+from ..runs.records import DONE, Record, read_record
 from .claims import Claims
 from .helpers import Helpers
 from .planned import epochs_of, warn_of_unequal_effort
 from .results import Finished
 from .worker import Worker, folders_to_train
 
+logger = logging.getLogger(__name__)
+
 
 def finished(runs: Iterable[ComparedRun]) -> bool:
     """Whether all runs of a comparison are, and what they were chosen from."""
     return not any(map(_lacks, runs))
+
+
+def reopen(runs: Iterable[ComparedRun], stages: bool = True) -> None:
+    """Take finished runs that are damaged for unfinished: training repairs them.
+
+    Args:
+        runs: of a comparison, whose own run the caller holds.
+        stages: look at all that every stage wrote; else at the results alone.
+
+    Raises:
+        RunError: a run's recipe cannot be read.
+    """
+    from accelerate import PartialState
+
+    folders = [folder for run in runs for folder in folders_to_train([run]) if is_done(folder)]
+    for folder in folders if console.is_main_process() else ():
+        if (why := _damage(folder, stages)) is not None:
+            logger.debug("%s is not whole any more: %s", folder, why)
+            (folder / DONE).unlink()
+    PartialState().wait_for_everyone()
+
+
+def _damage(folder: Path, stages: bool) -> str | None:
+    """What is wrong in a finished run, in words."""
+    names = [f"{n}-{key}" for n, key in enumerate(recipe_of(folder).stages, 1)] if stages else []
+    try:
+        read_record(folder / DONE, Record, "")
+        if not stages:
+            check_result(folder, MODEL, REPORT, OUTPUTS)
+    except RunError as error:
+        return error.message
+    return damage(folder, names)
 
 
 def _lacks(run: ComparedRun) -> bool:

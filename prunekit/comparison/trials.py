@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from .. import console
-from ..files import write_json
 from ..recipes import Recipe
+from ..runs import check_data, models_of
+from ..runs.records import DamagedRun, TrialScore, read_record
+
+logger = logging.getLogger(__name__)
 
 
 def validation_score(recipe: Recipe, folder: Path) -> float:
@@ -19,12 +22,17 @@ def validation_score(recipe: Recipe, folder: Path) -> float:
     from accelerate import PartialState
 
     file = folder / "validation.json"
-    if not file.is_file():
-        score = _validation_score(recipe, folder)
-        if console.is_main_process():
-            write_json(file, {"score": score})
-        PartialState().wait_for_everyone()
-    return float(json.loads(file.read_text(encoding="utf-8"))["score"])
+    if file.is_file():
+        try:
+            return read_record(file, TrialScore, "").score
+        except DamagedRun as error:
+            logger.warning("%s; it is computed again", error.message)
+    PartialState().wait_for_everyone()
+    score = _validation_score(recipe, folder)
+    if console.is_main_process():
+        TrialScore(score=score).write(file)
+    PartialState().wait_for_everyone()
+    return score
 
 
 def _validation_score(recipe: Recipe, folder: Path) -> float:
@@ -37,13 +45,11 @@ def _validation_score(recipe: Recipe, folder: Path) -> float:
     from ..stages.outputs import model_outputs
     from ..stages.training.predict import exit_scores
 
-    models: dict[str, str] = {}
-    for number, key in enumerate(recipe.stages, 1):
-        done = folder / "stages" / f"{number}-{key}" / "done.json"
-        models.update(json.loads(done.read_text(encoding="utf-8"))["models"])
+    models = models_of(folder, recipe.stages)
     tokenizer = read_tokenizer(folder / models["model"])
     names = label_names_of_model(ModelConfig(name=str(folder / models["model"])))
     task = encode(load_task(recipe.data, recipe.seed, names), tokenizer, recipe.training.max_length)
+    check_data(folder, recipe, task, ["validation"])
     model = load_model(folder / models["model"], PartialState().device)
     size = recipe.training.eval_batch_size
     outputs = model_outputs(model, None, task, "validation", collator(tokenizer), size)

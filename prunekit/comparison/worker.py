@@ -11,10 +11,13 @@ from functools import cached_property
 from pathlib import Path
 
 from .. import console
+from ..distill import forget_answers
 from ..errors import PrunekitError, RunError
 from ..planning import located
 from ..recipes import Candidate, ComparedRun, Recipe
 from ..runs import Run, is_done, recipe_of
+from ..runs.reading import RECIPE
+from ..runs.records import DamagedRun
 from ..stages import run_recipe
 from .claims import Claims
 from .results import Finished
@@ -102,6 +105,9 @@ class Worker:
                     made.update({} if finished is None else {run.folder: finished})
                     self._forget([run for run in self._runs if run.folder not in made])
             if len(made) == len(self._runs):
+                if console.is_main_process():
+                    for home in self._held:
+                        forget_answers(home / "cache")  # also of tasks and seeds that are not asked for now
                 return made
             if len(made) == before:
                 time.sleep(_WAIT)
@@ -246,8 +252,6 @@ class Worker:
 
     def _forget(self, left: Sequence[ComparedRun]) -> None:
         """Remove what teachers answered that none of the runs that are left will ask for."""
-        from ..distill import forget_answers
-
         needed = set(map(self._cache, left))
         for folder in self._caches - needed if self._held and console.is_main_process() else ():
             forget_answers(folder)
@@ -285,7 +289,9 @@ def _opened(recipe: Recipe, chosen: Iterable[str]) -> Iterator[Run]:
         try:
             run = stack.enter_context(Run(recipe, chosen=chosen))
         except RunError as error:
-            if "made with another recipe" in error.message:
+            if isinstance(error, DamagedRun) and RECIPE in error.message:
+                error.mend = f"bring it back from a copy, or remove {Run(recipe).folder}: it is trained anew"
+            elif "made with another recipe" in error.message:
                 error.mend = (
                     "remove that folder to train it anew, or give the system another name in compare.systems "
                     "(stages that are as they were are taken over from other runs); values are best added at "

@@ -68,7 +68,7 @@ class _Embedding:
     group: str
     vocab_size: int
     width: int
-    # Size at which it is one matrix; None where it came in two factors.
+    # Size at which it is, or was, one matrix; None where it came in two factors.
     whole: int | None
 
     def cost(self, sizes: Sizes, tokens: int) -> tuple[int, int]:
@@ -152,9 +152,9 @@ def _words(model: nn.Module, ranks: Sequence[Group]) -> list[nn.Module]:
 def _embedding(model: nn.Module, group: Group) -> _Embedding:
     words = _words(model, [group])[0]
     if isinstance(words, FactorizedEmbedding):
-        # Once it is in two factors, the initial size still means the one matrix it came from.
-        whole = group.initial_size if group.size < group.initial_size else None
-        return _Embedding(group.name, words.embedding.num_embeddings, words.projection.out_features, whole)
+        # Where it came as one matrix, that size still means it.
+        vocab_size, width = words.embedding.num_embeddings, words.projection.out_features
+        return _Embedding(group.name, vocab_size, width, group.whole)
     vocab_size, width = words.get_parameter("weight").shape
     return _Embedding(group.name, vocab_size, width, group.size)
 

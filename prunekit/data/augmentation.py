@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
+from ..settings import Settings
 from .encoding import EncodedTask, encode_columns, torch_dataset
 
 if TYPE_CHECKING:
@@ -33,12 +34,10 @@ _UNUSED = re.compile(r"\[unused\d+\]")
 _MARKS = ("##", "Ġ", "▁")
 
 
-class AugmentationConfig(BaseModel):
+class AugmentationConfig(Settings):
     """How further examples are made from the training examples."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    copies: int = Field(3, ge=1, description="further examples made from each training example")
+    copies: int = Field(3, ge=1, le=100, description="further examples made from each training example")
     replaced: float = Field(
         0.6,
         ge=0,
@@ -48,6 +47,7 @@ class AugmentationConfig(BaseModel):
     neighbours: int = Field(
         12,
         ge=1,
+        le=1_000,
         description="a token is replaced by one of this many: the nearest in the teacher's word embedding",
     )
     singles: list[Literal["keep", "join"]] = Field(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from ..settings import Settings
 from ..text import has_surrogates
 from .glue import GLUE_TASKS
 
@@ -16,17 +17,18 @@ MetricName = Literal["accuracy", "f1", "f1_macro", "matthews"]
 SplitName = Literal["train", "validation", "test"]
 
 _REGRESSION = ("stsb", "sts-b")
+_SIZES = ("train_size", "validation_size", "test_size", "calibration_size")
+# Written in about a minute; the grammar has few more sentences.
+MOST_REVIEWS = 500_000
 
 
-class DataConfig(BaseModel):
+class DataConfig(Settings):
     """Which examples to train, choose and report on.
 
     Three kinds of source: the embedded task (``task: reviews``, generated, no network), files
     (``train_file`` and friends), or a dataset of the Hugging Face hub (a GLUE task without files, or
     ``hub_name``).
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     task: str = Field(
         REVIEWS,
@@ -68,15 +70,22 @@ class DataConfig(BaseModel):
     train_size: int | None = Field(
         None,
         ge=2,
+        le=1_000_000_000,
         description="train on at most this many examples, drawn at random; what is left over validates",
     )
-    validation_size: int | None = Field(None, ge=1, description="validate on at most this many examples")
-    test_size: int | None = Field(None, ge=1, description="report on at most this many examples")
+    validation_size: int | None = Field(
+        None, ge=1, le=1_000_000_000, description="validate on at most this many examples"
+    )
+    test_size: int | None = Field(
+        None, ge=1, le=1_000_000_000, description="report on at most this many examples"
+    )
     calibration_size: int = Field(
         0,
         ge=0,
-        description="hold out this many training examples more, drawn evenly, for the stage calibrate: used "
-        "for nothing else, and no text of them is in another part; 0: none, it takes the validation examples",
+        le=1_000_000_000,
+        description="hold out this many rows of the training data more, for the stage calibrate alone: a "
+        "plain sample, drawn first, a text that comes often included as often; 0: none, it takes the "
+        "validation examples",
     )
     hub_name: str | None = Field(None, description="name of a dataset on the Hugging Face hub")
     hub_config: str | None = Field(None, description="configuration (subset) of the hub dataset")
@@ -141,6 +150,13 @@ class DataConfig(BaseModel):
                     f"{name} has no meaning for the task 'reviews', which is generated: "
                     f"set task to a GLUE name ({', '.join(GLUE_TASKS)}) or to 'custom'"
                 )
+        asked = {name: getattr(self, name) or 0 for name in _SIZES}
+        if sum(asked.values()) > MOST_REVIEWS:
+            largest = max(asked, key=lambda name: asked[name])
+            raise ValueError(
+                f"{largest}: {sum(asked.values()):,} examples are to be generated in all, which would take "
+                f"more than a minute: at most {MOST_REVIEWS:,}"
+            )
 
     @property
     def from_files(self) -> bool:

@@ -24,7 +24,7 @@ from .labels import (
     read_texts,
 )
 from .metrics import check_metrics
-from .overlap import check_files, check_hub_splits, texts_of, warn_of_overlap
+from .overlap import check_files, check_hub_splits, warn_of_overlap
 from .sources import read_file, read_hub
 from .tables import Columns, Table
 
@@ -80,8 +80,8 @@ def load_task(config: DataConfig, seed: int, model_names: Sequence[str] | None =
     """Read or generate the task's examples.
 
     Without validation data, validation examples are held out of train, stratified by label; where
-    ``train_size`` leaves examples over, those are taken for it, so that no training example is lost. The same
-    holds for calibration examples, which are drawn after all that validates and tests.
+    ``train_size`` leaves examples over, those are taken for it, so that no training example is lost.
+    Calibration examples are drawn before, evenly from all rows of the training data.
 
     Labels are numbered in the order of ``config.label_names``, else of GLUE's names, else of the model's if
     it has all of the data's, else in the data's own order. Which examples are in which split does not depend
@@ -285,6 +285,10 @@ def _divide(
     """The splits of the sizes asked for, out of what was read."""
     train = examples["train"]
     result = {}
+    if config.calibration_size:
+        # Before all that is held out by label: what is left then is no plain sample any more.
+        # By lots of its own, so that the test examples are the same with and without it.
+        train, result[CALIBRATION] = _draw(train, config.calibration_size, rng.spawn(1)[0])
     if "test" in examples:
         result["test"] = _at_most(examples["test"], config.test_size, rng)
     else:
@@ -296,9 +300,6 @@ def _divide(
         used = min(config.train_size or len(train), len(train))
         wanted = config.validation_size or max(1, round(config.validation_fraction * used))
         train, result["validation"] = _hold_out(train, wanted, rng, "validation")
-    if config.calibration_size:
-        elsewhere = texts_of(result["test"]) + texts_of(result["validation"])
-        train, result[CALIBRATION] = _hold_out_apart(train, config.calibration_size, set(elsewhere), rng)
     result["train"] = _at_most(train, config.train_size, rng)
     return result
 
@@ -306,34 +307,30 @@ def _divide(
 def _hold_out(
     data: datasets.Dataset, size: int, rng: np.random.Generator, split: str
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
-    if size >= len(data):
-        raise DataError(
-            f"{size} {split} examples are to be held out of {len(data)} for training: none would be left",
-            f"lower data.{split}_size, or give data.{split}_file",
-        )
+    _check_rest(data, size, split, f"lower data.{split}_size, or give data.{split}_file")
     chosen, rest = stratified(data["label"], size, rng)
     return data.select(rest), data.select(chosen)
 
 
-def _hold_out_apart(
-    data: datasets.Dataset, size: int, elsewhere: set[tuple[str, ...]], rng: np.random.Generator
+def _draw(
+    data: datasets.Dataset, size: int, rng: np.random.Generator
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
-    """Hold ``size`` examples out, none of whose texts is elsewhere; what repeats one of them is left out.
+    """Hold out a plain sample: row by row, each as likely as any other, whatever its label and its text.
 
-    They are drawn evenly, not by label: a test of a policy needs a plain sample.
+    A text that comes often is as frequent in it as elsewhere, and may be in both parts: what is to come has
+    it as well. A test of a policy needs no less.
     """
-    texts = texts_of(data)
-    free = [row for row, text in enumerate(texts) if text not in elsewhere]
-    chosen = sorted(rng.permutation(free)[:size].tolist())
-    taken = {texts[row] for row in chosen}
-    rest = [row for row, text in enumerate(texts) if text not in taken]
-    if len(chosen) < size or not rest:
+    _check_rest(data, size, CALIBRATION, "lower data.calibration_size")
+    order = rng.permutation(len(data))
+    return data.select(np.sort(order[size:]).tolist()), data.select(np.sort(order[:size]).tolist())
+
+
+def _check_rest(data: datasets.Dataset, size: int, split: str, mend: str) -> None:
+    if size >= len(data):
         raise DataError(
-            f"{size} calibration examples are to be held out of {len(free)} for training whose texts "
-            "are in no other part: " + ("they are too few" if len(chosen) < size else "none would be left"),
-            "lower data.calibration_size",
+            f"{size} {split} examples are to be held out of {len(data)} for training: none would be left",
+            mend,
         )
-    return data.select(rest), data.select(chosen)
 
 
 def _at_most(data: datasets.Dataset, size: int | None, rng: np.random.Generator) -> datasets.Dataset:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 import shutil
@@ -24,15 +25,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from ..digests import SEAL, broken, seal
 from ..errors import RunError
-from ..files import locked, sync, write_json
+from ..files import locked
 from .teachers import INPUTS, LiveTeacher, Teacher, TeacherOutput, computing
 
+logger = logging.getLogger(__name__)
 Collate = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]]
 Precision = Literal["float32", "float16"]
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.int64]
-MARKER, HIDDEN, LOGITS = "complete.json", "hidden.bin", "logits.bin"
+HIDDEN, LOGITS = "hidden.bin", "logits.bin"
 # What must stay free on the disk beside a cache: checkpoints are written there too.
 RESERVE = 1 << 30
 # These change neither predictions nor hidden states.
@@ -76,24 +79,25 @@ class CachedTeacher(Teacher):
 
     Args:
         folder: what :meth:`build` wrote.
+        sealed: whether it was written just now: then its bytes are not read again.
 
     Raises:
         RunError: the folder is not a complete cache.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], sealed: bool = False) -> None:
         self.folder = Path(folder)
+        if not sealed and (why := broken(self.folder)) is not None:
+            raise _incomplete(self.folder, why)
         try:
-            described = json.loads((self.folder / MARKER).read_text("utf-8"))
+            described = json.loads((self.folder / SEAL).read_text("utf-8"))
             self.key = str(described["key"])
             self.shape = CacheShape(**described["shape"])
             self.offsets: Integers = np.load(self.folder / "offsets.npy")
             self._hidden = _Reader(self.folder / HIDDEN, self.shape)
             logits = np.fromfile(self.folder / LOGITS, np.float32).reshape(self.shape.logits)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(
-                f"{self.folder} is not a complete teacher cache: {error}", "remove it: it is written again"
-            ) from error
+            raise _incomplete(self.folder, str(error)) from error
         self._logits = torch.from_numpy(logits)
 
     @classmethod
@@ -108,6 +112,7 @@ class CachedTeacher(Teacher):
         precision: Precision = "float32",
         autocast: torch.dtype | None = None,
         batch_size: int = 64,
+        reserve: int = RESERVE,
         advance: Callable[[int], None] | None = None,
     ) -> CachedTeacher:
         """Open the cache of this teacher and this split under ``folder``, or write it.
@@ -122,6 +127,7 @@ class CachedTeacher(Teacher):
                 them by a 2,000th at most.
             autocast: what the teacher computes in, as it would if it were asked in training; ``None``: in
                 float32, also where the caller is under autocast.
+            reserve: bytes that must stay free on the disk.
             advance: called with the number of examples done, for a progress bar.
 
         Raises:
@@ -130,19 +136,22 @@ class CachedTeacher(Teacher):
         """
         key = fingerprint(model, dataset)
         target = cache_folder(folder, key, precision, autocast)
-        if (target / MARKER).is_file():
-            cache = cls(target)
-            if cache.key == key:
-                return cache
+        if target.is_dir():
+            try:
+                cache = cls(target)
+                if cache.key == key:
+                    return cache
+            except RunError as error:
+                logger.warning("%s; it is written again", error.message)
         shape = cache_shape(model, dataset, lengths, collate, precision)
-        check_room(shape.nbytes, Path(folder))
+        check_room(shape.nbytes, Path(folder), reserve)
         unfinished = target.with_suffix(".partial")
         for old in (unfinished, target):
             shutil.rmtree(old, ignore_errors=True)
         try:
             unfinished.mkdir(parents=True)
             _write(model, dataset, lengths, collate, unfinished, shape, autocast, batch_size, advance)
-            write_json(unfinished / MARKER, {"key": key, "shape": asdict(shape)})
+            seal(unfinished, key=key, shape=asdict(shape))
             unfinished.rename(target)
         except RunError:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -153,7 +162,7 @@ class CachedTeacher(Teacher):
                 f"cannot write the teacher cache {target}: {error.strerror or error}",
                 "make room, or switch it off with `cache: off`",
             ) from error
-        return cls(target)
+        return cls(target, sealed=True)
 
     def __call__(self, batch: Mapping[str, Any], hidden_states: bool = False) -> TeacherOutput:
         rows: Tensor = batch["index"]
@@ -176,6 +185,10 @@ class CachedTeacher(Teacher):
                 )
             padded[place, start : start + count] = self._hidden.read(int(first), int(last))
         return padded
+
+
+def _incomplete(folder: Path, why: str) -> RunError:
+    return RunError(f"{folder} is not a complete teacher cache: {why}", "remove it: it is written again")
 
 
 class _Reader:
@@ -265,13 +278,13 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def check_room(nbytes: int, folder: Path) -> None:
+def check_room(nbytes: int, folder: Path, reserve: int = RESERVE) -> None:
     """Raise ``RunError`` where a cache of so many bytes does not fit, with a reserve for checkpoints."""
     free = free_bytes(folder)
-    if nbytes + RESERVE > free:
+    if nbytes + reserve > free:
         raise RunError(
             f"the teacher cache takes {nbytes / 2**30:.1f} GiB and {folder} has {free / 2**30:.1f} GiB free "
-            f"({RESERVE / 2**30:.0f} GiB are kept for checkpoints)",
+            f"({reserve / 2**30:.0f} GiB are kept for checkpoints)",
             "make room, name another output folder, halve it with `cache_precision: float16`, or switch the "
             "cache off with `cache: off`",
         )
@@ -342,10 +355,8 @@ def _write(
             hidden[offsets[row] : offsets[row + 1]] = states[place][mask[place].numpy()]
         if advance is not None:
             advance(len(rows))
-    for array, name in ((hidden, HIDDEN), (logits, LOGITS)):
+    for array in (hidden, logits):
         cast("np.memmap[Any, Any]", array).flush()
-        sync(folder / name)
-    sync(folder / "offsets.npy")
 
 
 def _mapped(path: Path, precision: Precision, shape: tuple[int, ...]) -> Floats:

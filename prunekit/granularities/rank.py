@@ -13,7 +13,7 @@ from ..architectures import (
     backbone_of,
     singular_values,
 )
-from ..errors import UnsupportedModelError
+from ..errors import TrainingError, UnsupportedModelError
 from ..groups import Group
 from . import register
 from .base import Granularity
@@ -27,10 +27,11 @@ class RankGroup(Group):
     def __init__(self, architecture: Architecture, backbone: nn.Module) -> None:
         self._owner, self._attribute = architecture.word_embeddings(backbone)
         words = self.words
+        factorized = isinstance(words, FactorizedEmbedding)
         size = words.rank if isinstance(words, FactorizedEmbedding) else min(words.weight.shape)
         super().__init__("embeddings.rank", "rank", size)
-        if isinstance(words, FactorizedEmbedding):
-            self.initial_size = min(words.embedding.num_embeddings, words.projection.out_features)
+        # An embedding that comes in two factors begins with the rank it has: it was never larger here.
+        self.whole = None if factorized else size
 
     @property
     def words(self) -> nn.Embedding | FactorizedEmbedding:
@@ -46,22 +47,38 @@ class RankGroup(Group):
         """Singular values of the embedding as it is now, float32 ``[size]``, largest first.
 
         ``None`` on the meta device, where there are no weights.
+
+        Raises:
+            TrainingError: a weight is not finite.
         """
         if self.words.weight.is_meta:
             return None
-        return singular_values(self.words.weight)[: self.size].float().cpu()
+        return singular_values(self._finite_weight())[: self.size].float().cpu()
 
     def keep(self, indices: Tensor) -> None:
-        """Truncate to the first ``len(indices)`` singular directions of the embedding as it is now."""
+        """Truncate to the first ``len(indices)`` singular directions of the embedding as it is now.
+
+        Raises:
+            TrainingError: a weight is not finite.
+        """
         rank = self.checked(indices).numel()
         if rank == self.size:
             return
         words = self.words
         inner = words.embedding if isinstance(words, FactorizedEmbedding) else words
-        new = FactorizedEmbedding.from_weight(words.weight, rank, inner.padding_idx)
+        new = FactorizedEmbedding.from_weight(self._finite_weight(), rank, inner.padding_idx)
         new.train(words.training).requires_grad_(inner.weight.requires_grad)
         setattr(self._owner, self._attribute, new)
         self.size = rank
+
+    def _finite_weight(self) -> Tensor:
+        weight = self.words.weight.detach()
+        if not weight.is_meta and not bool(weight.isfinite().all()):
+            raise TrainingError(
+                f"{self.name}: the word embedding has weights that are not finite, and no singular values",
+                "the training before went wrong, or the checkpoint is damaged: look at its loss",
+            )
+        return weight
 
 
 @register("rank")

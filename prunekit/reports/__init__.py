@@ -1,6 +1,6 @@
 """Counting, evaluation of exits, and the written report."""
 
-from .build import read_report, write_report
+from .build import REPORT_FILES, read_report, write_report
 from .card import model_card, with_guarantee, write_card
 from .comparison.comparing import compare
 from .comparison.pictures import layer_svg, score_flops_svg
@@ -16,6 +16,7 @@ from .schema import LayerSizes, ModelFigures, PartCost, RunReport, StageRecord, 
 from .words import summary_sentence
 
 __all__ = [
+    "REPORT_FILES",
     "Comparison",
     "Counts",
     "Evaluation",

@@ -6,11 +6,13 @@ import json
 import os
 from pathlib import Path
 
-from ..errors import RunError
+from ..errors import RunError, first_line
 from ..files import write_json, write_text
 from .markdown import render_markdown
 from .page import render_page
 from .schema import RunReport
+
+REPORT_FILES = ("report.json", "report.md", "index.html")
 
 
 def write_report(folder: str | os.PathLike[str], report: RunReport) -> Path:
@@ -42,6 +44,8 @@ def read_report(path: str | os.PathLike[str]) -> RunReport:
         value = json.loads(source.read_text(encoding="utf-8"))
     except OSError as error:
         raise RunError(f"cannot read {source}: {error.strerror}", "give a run's report folder") from error
-    except ValueError as error:
-        raise RunError(f"{source} is no report: {error}", "apply the recipe again with --fresh") from error
+    except (ValueError, RecursionError) as error:
+        raise RunError(
+            f"{source} is no report: {first_line(error)}", "apply the recipe again: it is written anew"
+        ) from error
     return RunReport.from_dict(value, str(source))

@@ -8,9 +8,9 @@ from pathlib import Path
 import yaml
 
 from ..files import write_text
+from .escaping import code_block, escape
 from .markdown import exit_table, part_table, result_table
 from .schema import RunReport
-from .tables import escape
 from .words import chosen_point, lead_sentence, note_words, summary_sentence
 
 _USAGE = """\
@@ -48,7 +48,7 @@ def model_card(report: RunReport) -> str:
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n",
         f"# {escape(report.name)}\n",
-        f"**{summary_sentence(report)}**\n",
+        f"**{escape(summary_sentence(report))}**\n",
         f"{escape(lead_sentence(report, guarantee=False))} Labels: {labels}.\n",
         f"> {escape(note_words(report.task_note))}\n" if report.task_note else "",
         "" if system.guarantee is None else guarantee_section(system.guarantee["words"]),
@@ -60,7 +60,7 @@ def model_card(report: RunReport) -> str:
         exit_table(system),
         part_table(report),
         "## Made by\n",
-        f"```sh\n{report.command}\n```\n" if report.command else "",
+        code_block(report.command, "sh") if report.command else "",
         f"Seed {report.seed}; {escape(', '.join(f'{k} {v}' for k, v in report.versions.items()))}.\n",
     ]
     return "\n".join(part for part in parts if part)

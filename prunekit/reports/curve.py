@@ -17,14 +17,16 @@ def curve_svg(report: RunReport, width: int = 760, height: int = 380) -> str:
     dense_score = dense.scores[metric] if dense.scores else None
     points = [p for s in report.systems for p in _points(s)]
     xs = [p[0] for p in points] + [2.0 * dense.macs]
-    ys = [p[1] for p in points] + ([dense_score, 0.95 * dense_score] if dense_score is not None else [])
+    # Of a score that is not above 0 there is no share.
+    guide = 0.95 * dense_score if dense_score is not None and dense_score > 0 else None
+    ys = [p[1] for p in points] + [y for y in (dense_score, guide) if y is not None]
     margin = max(0.004, 0.08 * (max(ys) - min(ys)))
     frame = Frame(width, height, (min(xs) / 1.25, max(xs) * 1.4), (min(ys) - margin, max(ys) + margin))
     length = report.systems[0].evaluation.sequence_length
     caption = f"mean FLOPs an example at {length} tokens (logarithmic)"
     parts = axes(frame, f"{metric}, %", caption, flops_ticks(*frame.x_range))
-    if dense_score is not None:
-        y = frame.y(0.95 * dense_score)
+    if guide is not None:
+        y = frame.y(guide)
         parts.append(f'<path class="guide" d="M{frame.left} {y:.1f}H{frame.right}"/>')
         parts.append(words(frame.right, y - 6, "95 % of the dense score", "end"))
     for i, system in enumerate(report.systems):

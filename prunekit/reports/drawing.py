@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .escaping import escape_markup
 from .words import flops_words
 
 # Light and dark: --s1 to --s8 of the page's style.
@@ -112,12 +112,12 @@ def flops_ticks(low: float, high: float) -> list[tuple[float, str]]:
 def words(x: float, y: float, text: str, anchor: str, strong: bool = False) -> str:
     """Words in the picture; ``anchor``: start, middle or end."""
     weight = ' font-weight="600" class="ink"' if strong else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{weight}>{html.escape(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{weight}>{escape_markup(text)}</text>'
 
 
 def picture(title: str, width: int, height: int, parts: Sequence[str]) -> str:
     """The SVG: light and dark by the reader's setting; no scripts, no fonts, no other resources."""
-    title = html.escape(title)
+    title = escape_markup(title)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
         f'height="{height}" role="img" aria-label="{title}"><title>{title}</title>{_style()}'

@@ -15,7 +15,17 @@ import torch
 
 from ..exits.policies import registry as policies
 from .outputs import ExitOutputs, Floats, Integers
-from .points import DenseScores, EarlyError, Evaluation, ExitCosts, OperatingPoint, Policy, Subset
+from .points import (
+    ROUNDING,
+    DenseScores,
+    EarlyError,
+    Evaluation,
+    ExitCosts,
+    OperatingPoint,
+    Policy,
+    Subset,
+    share_kept,
+)
 
 Score = Callable[[Integers, Integers], Mapping[str, float]]
 
@@ -86,16 +96,21 @@ def evaluate_exits(
 
 
 def choose_policy(validation: Evaluation, max_drop: float) -> Policy | None:
-    """The cheapest policy whose main score is within ``max_drop`` (relative) of all layers'.
+    """The cheapest policy whose main score is at most ``max_drop`` below that of all layers.
 
     Choose on data that is not reported: held out from the training part. Cost is the mean multiply-adds
     at the fixed length; among equals the better score wins. ``None`` means that no policy is good enough
     and nobody should leave early.
+
+    Args:
+        validation: of any metric; scores may be 0 or negative, as Matthews' correlation is below chance.
+        max_drop: in points of the main score, 0.01 for one point; 0: none may be lost.
     """
     if not 0.0 <= max_drop < 1.0:
         raise ValueError(f"max_drop {max_drop} is not a share in [0, 1)")
     metric = validation.metrics[0]
-    floor = (1.0 - max_drop) * validation.all_layers.all.scores[metric]
+    # Nine of ten less one of ten is eight of ten, but for rounding.
+    floor = validation.all_layers.all.scores[metric] - max_drop - ROUNDING
     fit = [p for p in [validation.all_layers, *validation.points] if p.all.scores[metric] >= floor]
     return min(fit, key=lambda p: (p.all.macs, -p.all.scores[metric])).policy
 
@@ -127,7 +142,7 @@ class _View:
                 for tag in _tags(self.outputs)
             },
             exit_shares=(np.bincount(taken, minlength=len(self.outputs.exit_layers)) / len(taken)).tolist(),
-            kept=whole.scores[metric] / dense_score if dense_score else None,
+            kept=share_kept(whole.scores[metric], dense_score),
         )
 
     def subset(self, taken: Integers, rows: npt.NDArray[np.bool_]) -> Subset:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .comparison.markdown import comparison_markdown
-from .points import OperatingPoint
+from .escaping import code_block, escape
+from .points import OperatingPoint, share_kept
 from .reproducing import commands
 from .schema import RunReport, SystemReport
-from .tables import Row, escape, markdown_table
+from .tables import Row, markdown_table
 from .words import (
     chosen_point,
     count_words,
@@ -31,7 +32,7 @@ def render_markdown(report: RunReport) -> str:
             comparison_markdown(report.comparison),
             f"# {escape(system.name)} alone: {escape(report.task)}, seed {report.seed}\n",
         ]
-    parts += [f"**{summary_sentence(report)}**\n", escape(lead_sentence(report)) + "\n"]
+    parts += [f"**{escape(summary_sentence(report))}**\n", escape(lead_sentence(report)) + "\n"]
     if report.task_note:
         parts.append(f"> {escape(note_words(report.task_note))}\n")
     parts += ["## The result\n", result_table(report), _result_note(report)]
@@ -84,7 +85,7 @@ def result_rows(report: RunReport) -> tuple[list[str], list[Row]]:
             flops_words(dense.macs_real),
             times_words(1),
             *(percent_words(dense.scores[m] if dense.scores else None) for m in metrics),
-            percent_words(1.0 if dense.scores else None),
+            percent_words(1.0 if dense.scores and dense.scores[metrics[0]] > 0 else None),
         ]
     ]
     for system in report.systems:
@@ -100,7 +101,7 @@ def _system_rows(report: RunReport, system: SystemReport) -> list[Row]:
         named.insert(0, (f"{system.name}, all layers", evaluation.all_layers.all, evaluation.all_layers.kept))
     if point.short is not None:
         dense_short = (evaluation.dense.short_scores or {}).get(metric)
-        kept = point.short.scores[metric] / dense_short if dense_short else None
+        kept = share_kept(point.short.scores[metric], dense_short)
         named.append((f"{system.name}, short examples only", point.short, kept))
     return [
         [
@@ -267,7 +268,7 @@ def _reproduce(report: RunReport) -> str:
     machine = ", ".join(f"{name}: {value}" for name, value in report.machine.items())
     lines = []
     for words, command in commands(report):
-        lines += [escape(words), f"```sh\n{command}\n```\n"]
+        lines += [escape(words), code_block(command, "sh")]
     lines += [
         f"Seed {report.seed}. {escape(versions)}.",
         escape(machine) + ("." if machine else ""),

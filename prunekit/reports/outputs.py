@@ -118,6 +118,7 @@ def read_outputs(folder: Path, split: str) -> ExitOutputs:
             if about["version"] != _VERSION:
                 raise ValueError(f"version {about['version']}, expected {_VERSION}")
             values = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+        _check_saved(about, values)
         which = values.pop("difficulty", None)
         return ExitOutputs(
             **values,
@@ -128,10 +129,28 @@ def read_outputs(folder: Path, split: str) -> ExitOutputs:
         )
     except FileNotFoundError as error:
         raise RunError(f"there is no {file}", "apply the recipe: its evaluate stage writes it") from error
-    except (OSError, SafetensorError, KeyError, IndexError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise RunError(
             f"{file} does not hold what exits said: {error}", "remove it and apply the recipe again"
         ) from error
+
+
+def _check_saved(about: dict[str, Any], values: dict[str, npt.NDArray[Any]]) -> None:
+    """Raise ``ValueError`` for what :func:`save_outputs` never writes."""
+    kinds = {"logits": (np.float32, 3), "certainty": (np.float32, 2)}
+    for name, tensor in values.items():
+        kind, dimensions = kinds.get(name, (np.int64, 1))
+        if tensor.dtype != kind or tensor.ndim != dimensions:
+            raise ValueError(f"{name} is {tensor.dtype} with {tensor.ndim} dimensions")
+    layers, classes = about["exit_layers"], values["logits"].shape[2]
+    if not isinstance(layers, list) or not all(type(layer) is int and layer > 0 for layer in layers):
+        raise ValueError("exit_layers is no list of layers")
+    limits = {"labels": classes, "dense_predictions": classes, "difficulty": len(about.get("tags") or ())}
+    for name, limit in limits.items():
+        if name in values and not ((values[name] >= 0) & (values[name] < limit)).all():
+            raise ValueError(f"{name} holds numbers beyond 0 to {limit - 1}")
+    if not (values["lengths"] > 0).all():
+        raise ValueError("lengths holds numbers below 1")
 
 
 def _file(folder: Path, split: str) -> Path:

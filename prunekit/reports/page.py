@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from importlib.resources import files
+from typing import Any
 
+from ..text import shown
+from .escaping import escape_markup
 from .reproducing import commands
 from .schema import RunReport
 from .words import (
@@ -50,13 +52,13 @@ def render_page(report: RunReport) -> str:
     else:
         summary, lead = compared_sentence(report.comparison), compared_lead(report.comparison)
     values = {
-        "title": html.escape(f"{report.name}: {summary}"),
-        "eyebrow": html.escape(" · ".join(("prunekit report", report.name, *_scope(report)))),
+        "title": escape_markup(f"{report.name}: {summary}"),
+        "eyebrow": escape_markup(" · ".join(("prunekit report", report.name, *_scope(report)))),
         "summary": _headline(summary),
-        "lead": html.escape(lead),
-        "note": html.escape(note_words(report.task_note)),
+        "lead": escape_markup(lead),
+        "note": escape_markup(note_words(report.task_note)),
         "note_hidden": "" if report.task_note else "hidden",
-        "footer": html.escape(
+        "footer": escape_markup(
             f"Written by prunekit {report.versions.get('prunekit', '')} on {date_words(report.created)}. "
             "This page works offline; report.json beside it holds every figure."
         ),
@@ -91,8 +93,17 @@ def _headline(sentence: str) -> str:
     return re.sub(
         r"(?<![\w.&#])(\d+(?:\.\d+)?)(x| %)(?!\w)",
         lambda match: f'<span class="number">{match[1]}{units[match[2]]}</span>',
-        html.escape(sentence),
+        escape_markup(sentence),
     )
+
+
+def _shown(value: Any) -> Any:
+    """Plain values, the control characters of all their strings as escapes."""
+    if isinstance(value, dict):
+        return {shown(key): _shown(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_shown(item) for item in value]
+    return shown(value) if isinstance(value, str) else value
 
 
 def _data(report: RunReport) -> str:
@@ -107,6 +118,6 @@ def _data(report: RunReport) -> str:
     for task in value["comparison"]["tasks"] if report.comparison is not None else []:
         task["note"] = note_words(task["note"])
     value["commands"] = [{"words": words, "command": command} for words, command in commands(report)]
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(_shown(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     # In a script element only "</" and "<!--" could end the data; no "<" at all is simplest.
     return text.replace("<", "\\u003c")

@@ -9,6 +9,17 @@ from ..exits.policies import policy_words
 from .outputs import Integers
 
 Policy = dict[str, Any]
+# Scores that differ by less are the same, computed in another order.
+ROUNDING = 1e-9
+
+
+def share_kept(own: float, dense: float | None) -> float | None:
+    """A score over the dense model's; ``None`` where a share means nothing.
+
+    Scores may be 0 or negative, as Matthews' correlation is below chance: of such a dense score nothing can
+    be kept, and a negative score is no part of a positive one.
+    """
+    return own / dense if dense is not None and dense > 0 and own >= 0 else None
 
 
 @dataclass(frozen=True)
@@ -52,7 +63,7 @@ class OperatingPoint:
         short: over those shorter than the median unpadded length (the paper's simple examples, Table 3).
         by_difficulty: over those of each difficulty tag.
         exit_shares: share of the examples that leave at each exit, ``[E]``.
-        kept: main score over the dense model's.
+        kept: main score over the dense model's, where :func:`share_kept` says something.
     """
 
     policy: Policy | None

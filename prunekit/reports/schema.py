@@ -89,7 +89,9 @@ class SystemReport:
     Args:
         evaluation: on the reported split, with ``chosen`` set to the policy picked on ``validation``.
         validation: on the held-out part of the training data.
-        max_drop: share of the score that the policy's choice was allowed to lose.
+        max_drop_points: what the policy's choice was allowed to lose of the main score on ``validation``:
+            0.01 is one point.
+        max_drop: the same in reports of earlier versions, as a share of that score.
         guarantee: what was shown of the chosen policy, see :class:`~prunekit.calibration.Guarantee`.
         seconds, steps: training time and optimizer steps in all.
     """
@@ -98,6 +100,7 @@ class SystemReport:
     figures: ModelFigures
     evaluation: Evaluation
     validation: Evaluation | None = None
+    max_drop_points: float | None = None
     max_drop: float | None = None
     guarantee: dict[str, Any] | None = None
     note: str = ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .escaping import escape
+
 Row = Sequence[object]
 
 
@@ -11,14 +13,6 @@ def markdown_table(header: Sequence[str], rows: Sequence[Row]) -> str:
     """A table; cells are escaped, the first column is left-aligned, the others right."""
     lines = [_line(header), "| --- |" + " ---: |" * (len(header) - 1), *(_line(row) for row in rows)]
     return "\n".join(lines) + "\n"
-
-
-def escape(text: object) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    flat = " ".join(str(text).split())
-    for sign in "\\`*_[]<>|":
-        flat = flat.replace(sign, "\\" + sign)
-    return flat
 
 
 def _line(cells: Row) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from decimal import ROUND_HALF_UP, Decimal
 
 from .comparison.schema import Comparison
-from .points import OperatingPoint
+from .points import ROUNDING, OperatingPoint
 from .schema import RunReport, SystemReport
 
 _MONTHS = ["January", "February", "March", "April", "May", "June", "July"]
@@ -130,18 +130,35 @@ def lead_sentence(report: RunReport, guarantee: bool = True) -> str:
 def _choice_words(system: SystemReport) -> str:
     """How the policy was chosen, and, which is another thing, what it loses on the reported examples."""
     evaluation, point = system.evaluation, chosen_point(system)
-    if point.policy is None or system.validation is None or system.max_drop is None:
+    told = system.max_drop_points is not None or system.max_drop is not None
+    if point.policy is None or system.validation is None or not told:
         return ""
     metric = evaluation.metrics[0]
     whole, own = evaluation.all_layers.all.scores[metric], point.all.scores[metric]
-    loses = ""
-    if whole > 0:  # else there is no share of it
-        lost = 1.0 - own / whole
-        loses = f" (on the reported ones it loses {percent_words(lost) if lost > 0 else 'nothing'})"
-    return (
-        f", the cheapest policy that lost at most {percent_words(system.max_drop)} of the score of all "
-        f"layers on the validation examples{loses}"
-    )
+    if system.max_drop_points is not None:
+        most = f"{_points(system.max_drop_points)} of {metric} against all layers"
+        loses = f" (on the reported ones it loses {_lost_words(whole - own)})"
+    else:
+        assert system.max_drop is not None
+        most, loses = f"{percent_words(system.max_drop)} of the score of all layers", ""
+        if whole > 0:  # else there is no share of it
+            lost = 1.0 - own / whole
+            loses = f" (on the reported ones it loses {percent_words(lost) if lost > 0 else 'nothing'})"
+    return f", the cheapest policy that lost at most {most} on the validation examples{loses}"
+
+
+def _points(value: float) -> str:
+    """``0.01`` -> ``1 point``, ``0.025`` -> ``2.5 points``."""
+    words = f"{100 * value:.6g}"
+    return f"{words} point{'s' * (words != '1')}"
+
+
+def _lost_words(lost: float) -> str:
+    """``0.0061`` -> ``0.6 points``."""
+    if lost <= ROUNDING:
+        return "nothing"
+    rounded = round(lost, 3)
+    return _points(rounded) if rounded else "less than 0.1 points"
 
 
 def compared_sentence(comparison: Comparison) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 import shlex
+import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -19,10 +21,9 @@ from ..files import locked, remove_leftovers, write_json, write_text
 from ..machine import machine, versions
 from ..recipes import Recipe
 from ..recipes.differences import difference_lines, differences
+from .checking import CHANGED, MODEL, OUTPUTS, OWN_FILES, refuse_links
 from .reading import (
-    DONE,
-    INFO,
-    KEPT,
+    RECIPE,
     compared_with,
     info_of,
     is_done,
@@ -31,12 +32,16 @@ from .reading import (
     recipe_of,
     with_defaults,
 )
+from .records import COMPUTING, DATA, DONE, INFO, KEPT
 
 logger = logging.getLogger(__name__)
 _ASIDE = ".aside"
+_SPLITS = ("train", "validation", "test", "calibration")
 # What is there with whatever settings the run is made.
-_STAYS = ("recipe.yaml", KEPT, ".lock", _ASIDE, "cache", "compare", "grid")
-_DESCRIPTION = {"recipe.yaml", INFO}
+_STAYS = (RECIPE, KEPT, ".lock", _ASIDE, "cache", "compare", "grid")
+_DESCRIPTION = {RECIPE, INFO, DATA, COMPUTING}
+# What a stage is called while it is taken over from another run, or makes room for it.
+_TAKING = re.compile(r"\.[0-9]+-.+\.(taken|begun)")
 # What names and describes a run does not decide its result, and neither does what it is compared with.
 _FREE_KEYS = ("name", "description", "output", "compare", "shares")
 _MOST_DIFFERENCES = 12
@@ -165,7 +170,7 @@ class Run:
     def _move_to(self, aside: Path) -> None:
         """Move what the stages made there. Killed on the way and called again, it goes on."""
         aside.mkdir(exist_ok=True)
-        write_text(aside / "recipe.yaml", recipe_of(self.folder).to_yaml())
+        write_text(aside / RECIPE, recipe_of(self.folder).to_yaml())
         # First what says that all is there, last what was made with other settings. What is there already was
         # moved before a kill, and what has its name now is the run's new one.
         stays = {*_STAYS, *(entry.name for entry in aside.iterdir())}
@@ -194,22 +199,27 @@ class Run:
         self._lock.close()
 
     def _begin(self) -> None:
-        if (self.folder / "recipe.yaml").is_file():  # else it may be somebody's own folder
-            remove_leftovers(self.folder)
-        held = [entry.name for entry in self.folder.iterdir() if not _is_scratch(entry)]
+        held = self._held()
         if held and self._fresh:
             self._move_aside()
-            held = []
-        if held and not (self.folder / "recipe.yaml").is_file():
+            held = set()
+        if held and not (self.folder / RECIPE).is_file():
             raise RunError(
                 f"{self.folder} is there and is not a run: it has no recipe.yaml",
                 "give the run another name with --name OTHER, or move the folder aside with --fresh",
             )
+        if held:
+            refuse_links(self.folder)
+            self._clear()
+            held = self._held()
         # A recipe refused before its first stage has nothing to lose: the mended one takes its place.
-        self.resumed = bool(set(held) - _DESCRIPTION)
+        self.resumed = bool(held - _DESCRIPTION)
         if self.resumed and self._differs_from_there():
             self._move_aside()
             self.resumed = False
+        if not self.resumed:
+            for name in (DATA, COMPUTING):
+                (self.folder / name).unlink(missing_ok=True)
         described = self.resumed and (self.folder / INFO).is_file()
         # A run is compared with what was asked for last.
         asked = not self.resumed or compared_with(self.folder) != self.recipe.resolved()["compare"]
@@ -217,9 +227,36 @@ class Run:
             self._add_command()
         # What makes the folder a run comes first.
         if asked:
-            write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
+            write_text(self.folder / RECIPE, self.recipe.to_yaml())
         if not described:
             write_json(self.folder / INFO, self._description())
+
+    def _held(self) -> set[str]:
+        """Names of what is there, but for what a kill may leave of nothing."""
+        return {entry.name for entry in self.folder.iterdir() if not _is_scratch(entry)}
+
+    def _clear(self) -> None:
+        """Remove what a killed process left half written, and put back what it had begun to move aside."""
+        remove_leftovers(self.folder, OWN_FILES, [MODEL])
+        for name, files in CHANGED.items():
+            remove_leftovers(self.folder / name, files)
+        remove_leftovers(self.folder / OUTPUTS, [f"{split}.safetensors" for split in _SPLITS])
+        for stage in self.folder.glob("stages/*"):
+            if _TAKING.fullmatch(stage.name):
+                shutil.rmtree(stage)
+            else:
+                remove_leftovers(stage, [DONE], None)
+        aside = self.folder / _ASIDE
+        if not aside.is_dir() or (self.recipe.compare is not None and self.recipe.compare.grid):
+            return  # with a grid, that goes on
+        if not (self.folder / KEPT).is_file():
+            for entry in [entry for entry in aside.iterdir() if entry.name != RECIPE]:
+                entry.replace(self.folder / entry.name)
+            shutil.rmtree(aside)
+            return
+        target = self._free_name()
+        aside.rename(target)
+        logger.warning("what was made with other settings than a grid kept is now %s", target)
 
     def _add_command(self) -> None:
         """What the run's own command does not give: this one compares it with more.

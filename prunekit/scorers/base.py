@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..errors import TrainingError
 from ..groups import Group
 
 Batch = Mapping[str, Any]
@@ -52,8 +53,30 @@ class Scorer(ABC):
         """
 
 
+def checked(name: str, values: Tensor) -> Tensor:
+    """Scores as they are.
+
+    Args:
+        name: of the group that they are of.
+        values: ``[size]``.
+
+    Raises:
+        TrainingError: one is NaN or infinite; it names the group and the unit.
+    """
+    wrong = (~values.isfinite()).nonzero()
+    if len(wrong):
+        unit = int(wrong[0])
+        raise TrainingError(
+            f"the importance of {name} is not finite: {float(values[unit])} for unit {unit}",
+            "look for weights, activations or a loss that are NaN or overflow; score in float32",
+        )
+    return values
+
+
 def split_intrinsic(groups: Sequence[Group]) -> tuple[list[Group], dict[str, Tensor]]:
     """Groups that a scorer has to score, and the importance of those that rank themselves."""
     intrinsic = {g.name: g.intrinsic_importance() for g in groups}
-    known = {name: value.float().cpu() for name, value in intrinsic.items() if value is not None}
+    known = {
+        name: checked(name, value.float().cpu()) for name, value in intrinsic.items() if value is not None
+    }
     return [g for g in groups if g.name not in known], known

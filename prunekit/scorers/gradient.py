@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,10 +11,13 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from ..arguments import flag, one_of
 from ..dependency_graph import Piece
 from ..errors import TrainingError, UnsupportedModelError
 from ..groups import Group
-from .base import Loss, Scorer, split_intrinsic
+from .base import Loss, Scorer, checked, split_intrinsic
+
+_WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 class GradientScorer(Scorer):
@@ -29,10 +33,15 @@ class GradientScorer(Scorer):
     def __init__(
         self, exits: Literal["last", "all"] = "last", gradient_equilibrium: bool | None = False
     ) -> None:
-        if exits not in ("last", "all"):
-            raise ValueError(f"exits is 'last' or 'all', not {exits!r}")
+        one_of(exits, self._place("exits"), ("last", "all"))
+        if gradient_equilibrium is not None:
+            flag(gradient_equilibrium, self._place("gradient_equilibrium"))
         self.exits = exits
         self.gradient_equilibrium = gradient_equilibrium
+
+    def _place(self, argument: str) -> str:
+        """How messages name an argument: ``TaylorExample``'s ``exits`` is ``taylor_example.exits``."""
+        return f"{_WORD.sub('_', type(self).__name__).lower()}.{argument}"
 
     def score(
         self,
@@ -58,7 +67,8 @@ class GradientScorer(Scorer):
             with switched_equilibrium(model, self.gradient_equilibrium):
                 sums = self.accumulate(model, rest, batches, loss)
             for group in rest:
-                scores[group.name] = sums[group.name].float().cpu()
+                # Sums are in double precision, and scores are not.
+                scores[group.name] = checked(group.name, sums[group.name].float().cpu())
         return {g.name: scores[g.name] for g in groups}
 
     def check_model(self, model: nn.Module) -> None:
@@ -70,15 +80,17 @@ class GradientScorer(Scorer):
     ) -> dict[str, Tensor]:
         """Importance of groups that do not rank themselves: name -> ``[size]``, finite."""
 
-    def losses(self, model: nn.Module, batches: Iterable[Any], loss: Loss) -> Iterator[tuple[int, Tensor]]:
-        """Number (from 1) and scalar loss, with its graph, of each batch."""
+    def losses(
+        self, model: nn.Module, batches: Iterable[Any], loss: Loss, groups: Sequence[Group] = ()
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Number (from 1) and scalar loss, with its graph, of each batch; messages name ``groups``."""
         number = 0
         for number, batch in enumerate(batches, 1):
-            yield number, self._scalar(loss(model, batch), number)
+            yield number, self._scalar(loss(model, batch), number, groups)
         if number == 0:
             raise TrainingError("there is no batch to score on", "give at least one batch")
 
-    def _scalar(self, value: Tensor, number: int) -> Tensor:
+    def _scalar(self, value: Tensor, number: int, groups: Sequence[Group]) -> Tensor:
         if value.dim() > 1:
             raise TrainingError(
                 f"the loss of batch {number} has shape {tuple(value.shape)}",
@@ -87,8 +99,8 @@ class GradientScorer(Scorer):
         total = value if value.dim() == 0 else value.sum() if self.exits == "all" else value[-1]
         if not math.isfinite(float(total.detach())):
             raise TrainingError(
-                f"the loss of batch {number} is {float(total.detach())}",
-                "look at the data and the learning rate",
+                f"the loss of batch {number} is {float(total.detach())}{_without_importance(groups)}",
+                "look for weights that are not finite, at the data and the learning rate; score in float32",
             )
         if not total.requires_grad:
             raise TrainingError(
@@ -96,6 +108,15 @@ class GradientScorer(Scorer):
                 "the loss must run the model it is given, without no_grad or detach",
             )
         return total
+
+
+def _without_importance(groups: Sequence[Group]) -> str:
+    if not groups:
+        return ""
+    names = ", ".join(group.name for group in groups[:3])
+    if len(groups) > 3:
+        names = f"{names} and {len(groups) - 3} more groups"
+    return f", so {names} {'has' if len(groups) == 1 else 'have'} no importance"
 
 
 def require_all(sums: dict[str, Tensor], groups: Sequence[Group]) -> None:

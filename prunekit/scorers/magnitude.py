@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..dependency_graph import per_channel, pieces
+from ..arguments import number
+from ..dependency_graph import per_channel, pieces, root_name
 from ..errors import UnsupportedModelError
 from ..groups import Group
 from . import register
-from .base import Loss, Scorer, split_intrinsic
+from .base import Loss, Scorer, checked, split_intrinsic
 
 
 @register("magnitude")
@@ -29,9 +30,7 @@ class Magnitude(Scorer):
     needs_data = False
 
     def __init__(self, p: float = 2.0) -> None:
-        if p <= 0:
-            raise ValueError(f"magnitude: p must be above 0, not {p}")
-        self.p = p
+        self.p = number(p, "magnitude.p", above=0)
 
     @torch.no_grad()
     def score(
@@ -41,7 +40,12 @@ class Magnitude(Scorer):
         batches: Iterable[Any] = (),
         loss: Loss | None = None,
     ) -> dict[str, Tensor]:
-        """As in :class:`Scorer`; ``batches`` and ``loss`` are not read."""
+        """As in :class:`Scorer`; ``batches`` and ``loss`` are not read.
+
+        Raises:
+            TrainingError: a norm that is not finite: of weights that are not, or of too large a power.
+            UnsupportedModelError: a group whose units own no parameters.
+        """
         rest, scores = split_intrinsic(groups)
         for group in rest:
             if not group.slices:
@@ -52,7 +56,7 @@ class Magnitude(Scorer):
             sums = torch.zeros(group.size, dtype=torch.float64)
             for piece in group.slices:
                 sums += piece.per_unit(self._powers(piece.tensor), group.size).cpu()
-            scores[group.name] = sums.pow(1 / self.p).float()
+            scores[group.name] = checked(group.name, sums.pow(1 / self.p).float())
         return {g.name: scores[g.name] for g in groups}
 
     @torch.no_grad()
@@ -61,7 +65,8 @@ class Magnitude(Scorer):
         parts = pieces(group)
         if not parts:
             return None
-        return per_channel(group, parts, [self._powers(p.tensor) for p in parts]).pow(1 / self.p).float()
+        values = per_channel(group, parts, [self._powers(p.tensor) for p in parts])
+        return checked(root_name(group), values.pow(1 / self.p).float())
 
     def _powers(self, values: Tensor) -> Tensor:
         return values.detach().double().abs().pow(self.p)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from ..arguments import flag
 from . import register
 from .gradient import require_exits
 from .taylor import Taylor
@@ -26,6 +27,7 @@ class MultiExitTaylor(Taylor):
     """
 
     def __init__(self, gradient_equilibrium: bool = True) -> None:
+        flag(gradient_equilibrium, "multi_exit_taylor.gradient_equilibrium")
         super().__init__(exits="all", gradient_equilibrium=gradient_equilibrium)
 
     def check_model(self, model: nn.Module) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..dependency_graph import root_channels
+from ..arguments import whole
+from ..dependency_graph import root_channels, root_name
 from ..groups import Group
 from . import register
 from .base import Loss, Scorer, split_intrinsic
@@ -29,7 +30,7 @@ class Random(Scorer):
     needs_data = False
 
     def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
+        self.seed = whole(seed, "random.seed")
 
     def score(
         self,
@@ -45,8 +46,7 @@ class Random(Scorer):
 
     def __call__(self, group: Any, **kwargs: Any) -> Tensor:
         """Random numbers for a torch-pruning group, by the name of its root module."""
-        root = group[0].dep.target
-        return self._draw(root.name, len(root_channels(group)))
+        return self._draw(root_name(group), len(root_channels(group)))
 
     def _draw(self, name: str, size: int) -> Tensor:
         generator = torch.Generator().manual_seed(zlib.crc32(f"{self.seed}/{size}/{name}".encode()))

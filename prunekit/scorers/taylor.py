@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..dependency_graph import per_channel, pieces
+from ..dependency_graph import per_channel, pieces, root_name
 from ..groups import Group
 from . import register
-from .base import Loss
+from .base import Loss, checked
 from .gates import GateReader, check_finite, scoring_mode
 from .gradient import GradientScorer, gradient_of, require_all
 
@@ -38,7 +38,7 @@ class Taylor(GradientScorer):
         """|sum| for each unit."""
         sums: dict[str, Tensor] = {}
         with scoring_mode(model), GateReader(groups) as reader:
-            for number, total in self.losses(model, batches, loss):
+            for number, total in self.losses(model, batches, loss, groups):
                 added = reader.backward(total)
                 check_finite(added, number)
                 for name, value in added.items():
@@ -57,4 +57,5 @@ class Taylor(GradientScorer):
         chosen = [p for p in parts if p.role == "consumer"] or [p for p in parts if p.role == "producer"]
         if not chosen:
             return None
-        return per_channel(group, chosen, [p.tensor * gradient_of(p) for p in chosen]).abs().float()
+        values = per_channel(group, chosen, [p.tensor * gradient_of(p) for p in chosen])
+        return checked(root_name(group), values.abs().float())

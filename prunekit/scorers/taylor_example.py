@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ..arguments import one_of
 from ..errors import TrainingError
 from ..groups import Group
 from . import register
@@ -39,8 +40,7 @@ class TaylorExample(GradientScorer):
         exits: Literal["last", "all"] = "last",
         gradient_equilibrium: bool | None = False,
     ) -> None:
-        if loss_reduction not in ("mean", "sum"):
-            raise ValueError(f"loss_reduction is 'mean' or 'sum', not {loss_reduction!r}")
+        one_of(loss_reduction, "taylor_example.loss_reduction", ("mean", "sum"))
         super().__init__(exits, gradient_equilibrium)
         self.loss_reduction = loss_reduction
 
@@ -51,7 +51,7 @@ class TaylorExample(GradientScorer):
         sums: dict[str, Tensor] = {}
         counts: dict[str, int] = {}
         with scoring_mode(model), GateReader(groups, per_example=True) as reader:
-            for number, total in self.losses(model, batches, loss):
+            for number, total in self.losses(model, batches, loss, groups):
                 added = reader.backward(total)
                 check_finite(added, number)
                 for name, value in added.items():

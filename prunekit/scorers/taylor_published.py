@@ -9,11 +9,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..dependency_graph import per_channel, pieces
+from ..arguments import one_of
+from ..dependency_graph import per_channel, pieces, root_name
 from ..errors import UnsupportedModelError
 from ..groups import Group, Slice
 from . import register
-from .base import Loss
+from .base import Loss, checked
 from .gates import check_finite, scoring_mode
 from .gradient import GradientScorer, gradient_of, require_all
 
@@ -42,8 +43,7 @@ class TaylorPublished(GradientScorer):
         exits: Literal["last", "all"] = "all",
         gradient_equilibrium: bool | None = None,
     ) -> None:
-        if slices not in ("published", "all"):
-            raise ValueError(f"slices is 'published' or 'all', not {slices!r}")
+        one_of(slices, "taylor_published.slices", ("published", "all"))
         super().__init__(exits, gradient_equilibrium)
         self.slices = slices
 
@@ -58,7 +58,7 @@ class TaylorPublished(GradientScorer):
             for parameter, owners in wanted.values():
                 read = _reader(owners, sums)
                 hooks.callback(parameter.register_post_accumulate_grad_hook(read).remove)
-            for number, total in self.losses(model, batches, loss):
+            for number, total in self.losses(model, batches, loss, groups):
                 torch.autograd.backward(total, inputs=trainable)
                 check_finite(sums, number)
         require_all(sums, groups)
@@ -70,7 +70,8 @@ class TaylorPublished(GradientScorer):
         chosen = [p for p in pieces(group) if p.tensor.dim() >= 2]
         if not chosen:
             return None
-        return per_channel(group, chosen, [(p.tensor * gradient_of(p)).abs() for p in chosen]).float()
+        values = per_channel(group, chosen, [(p.tensor * gradient_of(p)).abs() for p in chosen])
+        return checked(root_name(group), values.float())
 
     def _wanted(self, groups: Sequence[Group]) -> dict[int, tuple[nn.Parameter, list[tuple[Group, Slice]]]]:
         """Parameters to differentiate by, by identity, each with the slices of it that are read."""

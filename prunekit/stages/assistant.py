@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class AssistantConfig(StageConfig):
     """Settings of the stage."""
 
-    epochs: float = Field(3.0, gt=0, description="passes over the training examples")
+    epochs: float = Field(3.0, gt=0, le=100_000, description="passes over the training examples")
     learning_rate: float = Field(3e-5, gt=0, description="after the warm-up; then it falls linearly to zero")
     exits_learning_rate: ExitsLearningRate = None
     ground_truth: float = Field(0.5, ge=0, description="weight of the cross-entropy with the labels")
@@ -37,7 +37,10 @@ class AssistantConfig(StageConfig):
         False, description="begin every exit with the weights of the original's classifier"
     )
     features_first_epochs: float = Field(
-        0.0, ge=0, description="epochs of hidden-state distillation alone before (the published code's; off)"
+        0.0,
+        ge=0,
+        le=100_000,
+        description="epochs of hidden-state distillation alone before (the published code's; off)",
     )
     features_learning_rate: float = Field(3e-5, gt=0, description="learning rate of those epochs")
     augmentation: AugmentationChoice = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -11,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from pydantic import BaseModel, ConfigDict
-
+from ..digests import broken, seal
 from ..errors import RecipeError
 from ..files import write_json
+from ..settings import Settings
 from .metrics import MetricsLog
 
 if TYPE_CHECKING:
@@ -23,20 +24,22 @@ if TYPE_CHECKING:
 
     from ..data import EncodedTask
     from ..exits import MultiExitForSequenceClassification
+    from ..models import ModelConfig
     from ..planning import Plan, Work
     from ..recipes import Recipe
+    from ..runs.checking import Found
+    from ..runs.computing import Computing
     from .config import TrainingConfig
 
 
+logger = logging.getLogger(__name__)
 RECORD = "record.json"
 # Settings of training that change how a stage comes to its result, not the result.
 _NOT_DECIDING = ("eval_batch_size", "checkpoint_seconds", "threads")
 
 
-class StageConfig(BaseModel):
-    """Base of the stages' configurations: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+class StageConfig(Settings):
+    """Base of the stages' configurations."""
 
 
 class Stage(ABC):
@@ -71,6 +74,13 @@ class Stage(ABC):
             PrunekitError: it cannot be done; found out here, before anything is computed.
         """
         return []
+
+    def start_models(self, recipe: Recipe, key: str) -> dict[str, ModelConfig]:
+        """Models that it begins with beside the recipe's own, by the dotted keys that name them.
+
+        A run does not go on with other files of them than it began with.
+        """
+        return {}
 
     def inputs(self, recipe: Recipe, key: str) -> dict[str, Any]:
         """All that decides the result besides the models that are read, as plain JSON values.
@@ -111,6 +121,10 @@ class StageContext:
             fine-tuned one, ``"assistant"`` the teaching assistant.
         metrics: where measurements go.
         cache_folder: where teachers' answers are kept, for the run's other stages too.
+        computing: how the run computes; ``None``: what there is now decides, each time.
+        found: the stage as it lay in the run; ``None``: nothing of it did.
+        digests: role -> digest of the model that has it.
+        published: files and folders of the run that the stage wrote beside its models.
     """
 
     key: str
@@ -122,7 +136,11 @@ class StageContext:
     models: dict[str, Path]
     metrics: MetricsLog
     cache_folder: Path
+    computing: Computing | None = None
+    found: Found | None = None
+    digests: dict[str, str] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
+    published: list[Path] = field(default_factory=list)
 
     @property
     def training(self) -> TrainingConfig:
@@ -164,13 +182,14 @@ class StageContext:
             name: of the part, a folder name.
             make: gives the model and what there is to remember of it, as plain JSON values.
         """
-        from accelerate import PartialState
-
-        folder = self.folder / "parts" / name
-        PartialState().wait_for_everyone()
-        if not folder.is_dir():
+        if name not in self.parts():
             model, record = make()
-            save_model(model, folder, None, lambda new: write_json(new / RECORD, record))
+
+            def remember(new: Path) -> None:
+                write_json(new / RECORD, record)
+                seal(new)
+
+            save_model(model, self.folder / "parts" / name, None, remember)
         return self.read_part(name)
 
     def read_part(self, name: str) -> tuple[MultiExitForSequenceClassification, dict[str, Any]]:
@@ -179,10 +198,20 @@ class StageContext:
         return load_model(folder, self.device()), json.loads((folder / RECORD).read_text("utf-8"))
 
     def parts(self) -> list[str]:
-        """Names of the parts that were made and not removed, sorted."""
-        folder = self.folder / "parts"
+        """Names of the parts that were made and not removed, sorted; those that are damaged are removed."""
+        from accelerate import PartialState
+
+        state, folder = PartialState(), self.folder / "parts"
+        state.wait_for_everyone()
         # A name with a dot in front is of one that is being written.
-        return sorted(p.name for p in folder.iterdir() if p.name[0] != ".") if folder.is_dir() else []
+        names = sorted(p.name for p in folder.iterdir() if p.name[0] != ".") if folder.is_dir() else []
+        bad = {name: why for name in names if (why := broken(folder / name)) is not None}
+        state.wait_for_everyone()
+        for name, why in bad.items() if state.is_main_process else ():
+            logger.warning("the part %s is made again: %s", name, why)
+            shutil.rmtree(folder / name)
+        state.wait_for_everyone()
+        return [name for name in names if name not in bad]
 
     def clean_parts(self, *names: str) -> None:
         """Remove parts that are not needed any more."""
@@ -201,9 +230,28 @@ class StageContext:
         """
         folder = self.folder / roles[0]
         model.config.exit_guarantee = None
-        save_model(model, folder, self.tokenizer)
+        self.save(model, folder)
         self.models.update(dict.fromkeys(roles, folder))
         return folder
+
+    def save(self, model: MultiExitForSequenceClassification, folder: Path, extra: Any = None) -> None:
+        """Save a model and the tokenizer in place of what an earlier making left there, damaged or not.
+
+        Args:
+            model: the model.
+            folder: of the run or the stage, for this model alone.
+            extra: called with the folder before it takes its name.
+        """
+        from accelerate import PartialState
+
+        # Else saving would take it for somebody's own folder.
+        if PartialState().is_main_process and _is_broken_model(folder):
+            shutil.rmtree(folder)
+        save_model(model, folder, self.tokenizer, extra)
+
+    def keeps(self, folder: Path) -> bool:
+        """Whether the stage is made again, and what it published in a folder is whole: it may stay."""
+        return self.found is not None and self.found.keeps(folder.relative_to(self.run_folder).as_posix())
 
 
 def load_model(folder: Path, device: torch.device) -> MultiExitForSequenceClassification:
@@ -236,6 +284,16 @@ def save_model(
         folder.parent.mkdir(parents=True, exist_ok=True)
         checkpoints.save(model, folder, tokenizer, extra)
     state.wait_for_everyone()
+
+
+def _is_broken_model(folder: Path) -> bool:
+    """Whether a folder holds a model without a configuration that can be read."""
+    if not folder.is_dir() or not any(folder.glob("*.safetensors")):
+        return False
+    try:
+        return not isinstance(json.loads((folder / "config.json").read_bytes()), dict)
+    except (OSError, ValueError, RecursionError):
+        return True
 
 
 def derive_seed(seed: int, *purpose: str | int) -> int:

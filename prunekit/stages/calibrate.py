@@ -6,7 +6,7 @@ import hashlib
 import logging
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from ..calibration import (
     CHOSE_CHECKPOINTS,
@@ -18,8 +18,8 @@ from ..calibration import (
 )
 from ..errors import RecipeError
 from . import register
-from .base import Stage, StageConfig, StageContext, save_model
-from .evaluate import check_policies
+from .base import Stage, StageConfig, StageContext
+from .evaluate import check_policies, known_policies
 from .outputs import FOLDER, model_outputs
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ class CalibrateConfig(StageConfig):
     policies: list[str | dict[str, Any]] | None = Field(
         None,
         min_length=1,
-        description="instead: policies with their arguments, tested in this order, from the slowest to the "
-        "fastest, until one is not shown to be safe",
+        description="instead: policies tested in this order, which is to go from the slowest to the fastest, "
+        "until one is not shown to be safe: a name for its sweep, or one with its arguments",
     )
     bound: Literal["auto", "binomial", "betting"] = Field(
         "auto",
@@ -65,22 +65,15 @@ class CalibrateConfig(StageConfig):
             )
         return metric
 
-    @model_validator(mode="after")
-    def _known_policies(self) -> CalibrateConfig:
-        """A wrong name or argument is refused before any compute."""
-        from ..exits.policies import registry
-
-        for policy in self.sweep(2, 2):
-            registry.build(policy)
-        return self
+    _known = field_validator("policy", "policies")(known_policies)
 
     def sweep(self, exits: int, classes: int) -> list[dict[str, Any]]:
         """The policies to test, as specifications, in order."""
-        if self.policies is None:
-            from ..exits.policies import sweep_of
+        from ..exits.policies import sweep_of, sweeps_of
 
+        if self.policies is None:
             return sweep_of(self.policy, exits, classes)
-        return [{"name": p} if isinstance(p, str) else p for p in self.policies]
+        return sweeps_of(self.policies, exits, classes)
 
 
 @register("calibrate")
@@ -125,7 +118,7 @@ class Calibrate(Stage):
             model, None, context.task, split, collator(context.tokenizer), context.training.eval_batch_size
         )
         if context.metrics.writes and split != "validation":
-            save_outputs(context.run_folder / FOLDER, split, outputs)
+            context.published.append(save_outputs(context.run_folder / FOLDER, split, outputs))
         found = calibrated(model, outputs, self.config)
         guarantee = told(
             found,
@@ -153,7 +146,7 @@ class Calibrate(Stage):
         model.set_exit_policy(guarantee["policy"])
         model.config.exit_guarantee = dict(guarantee)
         folder = context.folder / "model"
-        save_model(model, folder, context.tokenizer)
+        context.save(model, folder)
         context.models["model"] = folder
         context.summary.update(
             policy=guarantee["policy"],

@@ -53,7 +53,7 @@ class DistillConfig(StageConfig):
         description="divides the logits of both in the soft cross-entropy; the loss is not multiplied by its "
         "square",
     )
-    epochs: float = Field(3.0, gt=0, description="passes over the training examples")
+    epochs: float = Field(3.0, gt=0, le=100_000, description="passes over the training examples")
     learning_rate: float = Field(3e-5, gt=0, description="after the warm-up; then it falls linearly to zero")
     dropout: StudentDropout = None
     augmentation: AugmentationChoice = None

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, Strict, field_validator, model_validator
 
+from ..calibration import Drop
 from ..errors import RecipeError
 from . import register
-from .base import Stage, StageConfig, StageContext, save_model
+from .base import Stage, StageConfig, StageContext
 from .outputs import FOLDER, model_outputs
 
 if TYPE_CHECKING:
@@ -22,13 +22,27 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+def known_policies(value: Any) -> Any:
+    """Exit policies as they were written: a name, or a list of names and mappings.
+
+    Raises:
+        RecipeError: a wrong name or argument, before any compute.
+    """
+    from ..exits.policies import registry, sweeps_of
+
+    if value is not None:
+        for policy in sweeps_of([value] if isinstance(value, str) else value, 2, 2):
+            registry.build(policy)
+    return value
+
+
 class EvaluateConfig(StageConfig):
     """Settings of the stage."""
 
     policy: str = Field(
         "entropy", description="how examples leave: an exit policy, tried with all that its own sweep has"
     )
-    thresholds: list[float] | None = Field(
+    thresholds: list[Annotated[float, Strict()]] | None = Field(
         None, min_length=1, description="instead of the policy's sweep: the thresholds to try"
     )
     policies: list[str | dict[str, Any]] | None = Field(
@@ -37,35 +51,32 @@ class EvaluateConfig(StageConfig):
         description="instead: the policies to try, a name for its sweep, or one with its arguments, e.g. "
         "[confidence, {name: patience, patience: 2}]",
     )
-    max_drop: float = Field(
+    max_drop: Drop = Field(
         0.01,
-        ge=0,
-        lt=1,
-        description="share of the validation score of all layers that leaving early may lose: the model is "
-        "given the cheapest policy within it",
+        description="what leaving early may lose at most on the validation examples, in points of the main "
+        "score: 0.01 or 1% is one point; the model is given the cheapest policy within it",
     )
     sequence_length: int = Field(
-        128, ge=1, description="tokens for which costs are counted, beside the real lengths"
+        128, ge=1, le=10_000_000, description="tokens for which costs are counted, beside the real lengths"
     )
 
-    @model_validator(mode="after")
-    def _known_policies(self) -> EvaluateConfig:
-        """A wrong name or argument is refused before any compute."""
-        from ..exits.policies import registry
+    _known = field_validator("policy", "policies")(known_policies)
 
-        for policy in self.sweep(2, 2):
-            registry.build(policy)
+    @model_validator(mode="after")
+    def _known_thresholds(self) -> EvaluateConfig:
+        """Of a policy that has thresholds."""
+        if self.thresholds is not None:
+            known_policies([{"name": self.policy, "threshold": value} for value in self.thresholds])
         return self
 
     def sweep(self, exits: int, classes: int) -> list[dict[str, Any]]:
         """The policies to try, as specifications; none for a single exit, before which nobody can leave."""
-        from ..exits.policies import sweep_of
+        from ..exits.policies import sweep_of, sweeps_of
 
         if exits == 1:
             return []
         if self.policies is not None:
-            every = [sweep_of(p, exits, classes) if isinstance(p, str) else [p] for p in self.policies]
-            return [policy for some in every for policy in some]
+            return sweeps_of(self.policies, exits, classes)
         if self.thresholds is not None:
             return [{"name": self.policy, "threshold": threshold} for threshold in self.thresholds]
         return sweep_of(self.policy, exits, classes)
@@ -92,7 +103,9 @@ class Evaluate(Stage):
         """Choose a policy on the validation examples, measure it on the test examples, write the results."""
         from ..architectures import shape_of
         from ..calibration import guarantee_of
+        from ..files import write_bytes
         from ..reports import (
+            REPORT_FILES,
             ModelFigures,
             SystemReport,
             choose_policy,
@@ -115,7 +128,7 @@ class Evaluate(Stage):
             figures,
             evaluation,
             validation=validation,
-            max_drop=None if guarantee else config.max_drop,
+            max_drop_points=None if guarantee else config.max_drop,
             guarantee=None if guarantee is None else dict(guarantee),
         )
         report = self._report(context, model_figures(dense, "original", length), system)
@@ -130,10 +143,20 @@ class Evaluate(Stage):
             parameters=figures.parameters,
         )
         folder = context.run_folder / "model"
-        save_model(model, folder, context.tokenizer, lambda new: write_card(new, report))
+        if not context.keeps(folder):  # else with what was calibrated since
+            asked = folder / "calibrations.json"
+            tries = asked.read_bytes() if asked.is_file() else None
+
+            def beside(new: Path) -> None:
+                write_card(new, report)
+                if tries is not None:
+                    write_bytes(new / asked.name, tries)
+
+            context.save(model, folder, beside)
         context.models["model"] = folder
         if context.metrics.writes:
             write_report(context.run_folder / "report", report)
+            context.published += [context.run_folder / "report" / name for name in REPORT_FILES]
 
     def _evaluation(
         self,
@@ -151,7 +174,7 @@ class Evaluate(Stage):
             model, dense, context.task, split, collator(context.tokenizer), context.training.eval_batch_size
         )
         if context.metrics.writes:
-            save_outputs(context.run_folder / FOLDER, split, outputs)
+            context.published.append(save_outputs(context.run_folder / FOLDER, split, outputs))
         return evaluate_exits(
             outputs,
             self.config.sweep(len(outputs.exit_layers), len(task.label_names)),
@@ -219,10 +242,12 @@ def check_policies(model: Any, policies: Sequence[dict[str, Any]], place: str) -
                 "put learn_to_exit into stages, before evaluate and behind what makes the exits",
             )
         try:
+            policy.check(exits)
             policy.exits(logits, certainty)
         except (IndexError, TypeError, ValueError) as error:
+            said = error.message if isinstance(error, RecipeError) else error
             raise RecipeError(
-                f"{place}: {spec} does not fit a model of {exits} exits: {error}",
+                f"{place}: {spec} does not fit a model of {exits} exits: {said}",
                 "a threshold is a number, or a list with one for each exit but the last",
             ) from error
 
@@ -230,13 +255,14 @@ def check_policies(model: Any, policies: Sequence[dict[str, Any]], place: str) -
 def _stage_records(context: StageContext) -> list[StageRecord]:
     """The stages before this one, as their ``done.json`` tells."""
     from ..reports import StageRecord
+    from ..runs.records import StageDone, read_record
 
     records = []
     for number, key in enumerate(context.recipe.stages, 1):
-        done: Path = context.run_folder / "stages" / f"{number}-{key}" / "done.json"
-        if not done.is_file():
+        if key == context.key:
             break
-        told = json.loads(done.read_text("utf-8"))
+        done = context.run_folder / "stages" / f"{number}-{key}" / "done.json"
+        told = read_record(done, StageDone, "apply the recipe again").model_dump()
         numbers: dict[str, float | None] = {
             k: v for k, v in told.items() if isinstance(v, int | float) and k not in ("seconds", "steps")
         }

@@ -26,7 +26,7 @@ _OF_SEVERAL_EXITS = ("gradient_equilibrium", "exit_weights")
 class FinetuneConfig(StageConfig):
     """Settings of the stage."""
 
-    epochs: float = Field(3.0, gt=0, description="passes over the training examples")
+    epochs: float = Field(3.0, gt=0, le=100_000, description="passes over the training examples")
     learning_rate: float = Field(3e-5, gt=0, description="after the warm-up; then it falls linearly to zero")
     exits_learning_rate: ExitsLearningRate = None
     start: Literal["backbone", "model"] = Field(

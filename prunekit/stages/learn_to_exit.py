@@ -32,6 +32,7 @@ class LearnToExitConfig(StageConfig):
     examples: int = Field(
         20_000,
         ge=1,
+        le=1_000_000_000,
         description="training examples it learns from, at most; what their exits read is kept in memory, "
         "exits x examples x width x 4 bytes",
     )

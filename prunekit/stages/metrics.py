@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..errors import RunError
-from ..files import plain, write_text
+from ..files import open_in_place, plain, write_text
 
+logger = logging.getLogger(__name__)
 _KEY = ("stage", "phase", "kind", "step")
 
 
@@ -39,9 +41,9 @@ class MetricsLog:
         record = {"stage": stage, "phase": phase, "kind": kind, "step": step, **values}
         line = json.dumps(plain(record), ensure_ascii=False, allow_nan=False) + "\n"
         try:
-            with self.path.open("ab") as stream:
+            with open_in_place(self.path, "ab+") as stream:
                 # A write that a kill cut short must not swallow this line as well.
-                if stream.tell() and not self._ends_with_newline():
+                if not _ends_with_newline(stream):
                     line = "\n" + line
                 stream.write(line.encode("utf-8"))
         except OSError as error:
@@ -67,17 +69,40 @@ class MetricsLog:
             write_text(self.path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in self.records()))
 
     def _lines(self) -> Iterator[dict[str, Any]]:
-        if not self.path.exists():
+        try:
+            lines = self.path.read_bytes().split(b"\n")
+        except FileNotFoundError:
             return
-        for line in self.path.read_text("utf-8", errors="replace").splitlines():
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # cut off by a kill: it is measured again
-            if isinstance(record, dict) and all(name in record for name in _KEY):
+        except OSError as error:
+            raise RunError(
+                f"cannot read {self.path}: {error.strerror or error}",
+                "remove it: measurements go on in a new one",
+            ) from error
+        bad = 0
+        for number, line in enumerate(lines, 1):
+            record = _record(line) if line.strip() else None
+            if record is not None:
                 yield record
+            elif line.strip() and number < len(lines):
+                bad += 1  # else a kill cut it off: it is measured again
+        if bad:
+            logger.warning("%s: damaged lines, which are left out: %d", self.path, bad)
 
-    def _ends_with_newline(self) -> bool:
-        with self.path.open("rb") as stream:
-            stream.seek(-1, os.SEEK_END)
-            return stream.read(1) == b"\n"
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """A line's record; ``None``: it is none."""
+    try:
+        record = json.loads(line)
+        json.dumps(record, allow_nan=False)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict) or not all(isinstance(record.get(name), str) for name in _KEY[:3]):
+        return None
+    return record if type(record.get("step")) is int else None
+
+
+def _ends_with_newline(stream: IO[bytes]) -> bool:
+    if not stream.seek(0, os.SEEK_END):
+        return True
+    stream.seek(-1, os.SEEK_END)
+    return stream.read(1) == b"\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -31,13 +30,15 @@ def outputs_of(run_folder: Path, split: str) -> ExitOutputs:
     computed from its model and recipe, and nothing is written.
 
     Raises:
-        RunError: no finished run.
+        RunError: no finished run, or a damaged one, or its data are not any more what it was made with.
         DataError: the recipe's data cannot be read any more, or has no such split.
     """
     from ..reports import read_outputs
+    from ..runs import check_result
 
-    folder = run_folder / FOLDER
-    if (folder / f"{split}.safetensors").is_file():
+    folder, name = run_folder / FOLDER, f"{split}.safetensors"
+    if (folder / name).is_file():
+        check_result(run_folder, f"{FOLDER}/{name}")
         return read_outputs(folder, split)
     if not (run_folder / "done.json").is_file() or not (run_folder / "model").is_dir():
         raise RunError(f"{run_folder} is not a finished run", "give the folder of one, or apply its recipe")
@@ -50,12 +51,14 @@ def _computed(run_folder: Path, split: str) -> ExitOutputs:
     from ..data import collator, encode, label_names_of_model, load_task
     from ..models import ModelConfig
     from ..pretrained import read_tokenizer
-    from ..runs import recipe_of
+    from ..runs import check_data, check_result, recipe_of
 
+    check_result(run_folder, "model")
     recipe = recipe_of(run_folder)
     tokenizer = read_tokenizer(run_folder / "model")
     names = label_names_of_model(ModelConfig(name=str(run_folder / "model")))
     task = encode(load_task(recipe.data, recipe.seed, names), tokenizer, recipe.training.max_length)
+    check_data(run_folder, recipe, task, [split])
     device = PartialState().device
     original = _original(run_folder, recipe.stages)
     return model_outputs(
@@ -70,12 +73,12 @@ def _computed(run_folder: Path, split: str) -> ExitOutputs:
 
 def _original(run_folder: Path, stages: list[str]) -> Path | None:
     """Folder of the dense model, as the stages' ``done.json`` tell."""
-    folder = None
-    for number, key in enumerate(stages, 1):
-        done = run_folder / "stages" / f"{number}-{key}" / "done.json"
-        if done.is_file():
-            folder = json.loads(done.read_text("utf-8"))["models"].get("original", folder)
-    return None if folder is None else run_folder / folder
+    from ..runs import check_result, models_of
+
+    found = models_of(run_folder, stages).get("original")
+    if found is not None:
+        check_result(run_folder, found)
+    return None if found is None else run_folder / found
 
 
 def model_outputs(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import logging
 import os
 import shutil
@@ -43,7 +42,11 @@ def run_recipe(
 
     from ..data import encode, load_task
     from ..distill import forget_answers
-    from ..models import load_tokenizer
+    from ..models import check_tokens, load_tokenizer, skeleton
+    from ..runs.checking import find_stage
+    from ..runs.computing import Computing
+    from ..runs.data import settle_data
+    from ..runs.records import DONE, StageDone, read_record
 
     _settle_torch(recipe)
     main = _is_main_process()
@@ -58,26 +61,38 @@ def run_recipe(
     )  # fmt: skip
     tokenizer = load_tokenizer(recipe.model, _texts(task_data))
     task = encode(task_data, tokenizer, recipe.training.max_length)
+    check_tokens(task, skeleton(recipe.model, len(tokenizer)), recipe.model.name)
+    settle_data(run.folder, recipe, task, main)
+    here = torch.get_num_threads()
+    computing = Computing(run.folder, {key: (threads or {}).get(key, here) for key in recipe.stages}, main)
+    _wait()
     models: dict[str, Path] = {}
+    digests: dict[str, str] = {}
     own_cache = run.folder / "cache"
     # Every training run ends with a search for garbage; what the imports made, it need not look at.
     gc.collect()
     gc.freeze()
     for number, key in enumerate(recipe.stages, 1):
         folder = run.stage_folder(number, key)
-        done = folder / "done.json"
-        if not done.is_file():
+        found = find_stage(run.folder, folder, digests)
+        _wait()  # all have seen the same
+        done = found.done
+        if done is None:
+            if found.why is not None:
+                logger.warning("%s is made again: %s", key, found.why)
             context = StageContext(
-                key, folder, run.folder, recipe, task, tokenizer, dict(models), metrics, cache or own_cache
-            )
-            with _threads((threads or {}).get(key, torch.get_num_threads())):
-                _run_stage(context, recipe, done)
+                key, folder, run.folder, recipe, task, tokenizer, dict(models), metrics, cache or own_cache,
+                computing, found, dict(digests),
+            )  # fmt: skip
+            with _threads(computing.threads(key)):
+                _run_stage(context, recipe, folder / DONE)
+            done = read_record(folder / DONE, StageDone, "apply the recipe again")
         if main:
             # What a stage that is done needed on its way. Not before: killed, it would begin anew.
             for scratch in ("parts", "work"):
                 shutil.rmtree(folder / scratch, ignore_errors=True)
-        finished = json.loads(done.read_text("utf-8"))
-        models.update({role: run.folder / path for role, path in finished["models"].items()})
+        models.update({role: run.folder / path for role, path in done.models.items()})
+        digests.update({role: done.digest_of(role) for role in done.models})
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     if main and cache is None:
@@ -90,30 +105,41 @@ def _run_stage(context: StageContext, recipe: Recipe, done: Path) -> None:
     from accelerate import PartialState
     from transformers import set_seed
 
-    from ..files import remove_leftovers, write_json
+    from ..digests import digests_of
+    from ..files import remove_leftovers
+    from ..runs.records import StageDone
 
     state = PartialState()
     if state.is_main_process:
         context.folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(context.folder)
+        remove_leftovers(context.folder, [done.name], None)
+        for half in (context.folder / "parts").glob(".*"):
+            shutil.rmtree(half)
     state.wait_for_everyone()
     started = time.monotonic()
     before = dict(context.models)
+    stage = recipe.stage_class(context.key)(recipe.config(context.key))
     with console.where(context.key):
         logger.info("begins")
         set_seed(context.seed() % 2**32)
-        recipe.stage_class(context.key)(recipe.config(context.key)).run(context)
+        stage.run(context)
         seconds = time.monotonic() - started
         logger.info("done in %s", console.duration(seconds))
     context.metrics.log(context.key, "stage", seconds=seconds, **context.summary)
     context.metrics.compact()
-    made = {
-        role: os.fspath(path.relative_to(context.run_folder))
-        for role, path in context.models.items()
-        if before.get(role) != path
-    }
+    state.wait_for_everyone()
+    made = {role: path for role, path in context.models.items() if before.get(role) != path}
+    record = StageDone.model_validate(
+        {
+            **context.summary,
+            "seconds": seconds,
+            "models": {role: path.relative_to(context.run_folder).as_posix() for role, path in made.items()},
+            "files": digests_of([*made.values(), *context.published], context.run_folder),
+            "reads": {role: context.digests[role] for role in stage.needs if role in context.digests},
+        }
+    )
     if state.is_main_process:
-        write_json(done, {"seconds": seconds, "models": made, **context.summary})
+        record.write(done)
     state.wait_for_everyone()
 
 
@@ -152,11 +178,11 @@ def _label_names(recipe: Recipe, run: Run) -> list[str] | None:
     """
     from ..data import label_names_of_model
     from ..models import ModelConfig
+    from ..runs.checking import find_stage
 
-    done = run.stage_folder(1, recipe.stages[0]) / "done.json"
-    if done.is_file():
-        for path in json.loads(done.read_text("utf-8"))["models"].values():
-            return label_names_of_model(ModelConfig(name=str(run.folder / path)))
+    first = find_stage(run.folder, run.stage_folder(1, recipe.stages[0]), {}).done
+    for path in first.models.values() if first is not None else ():
+        return label_names_of_model(ModelConfig(name=str(run.folder / path)))
     return label_names_of_model(recipe.model)
 
 
@@ -164,6 +190,13 @@ def _texts(task: Any) -> list[str]:
     """Training texts, for a tokenizer that is made from them."""
     texts = list(task.train["text"])
     return texts + list(task.train["text_pair"]) if task.is_pair else texts
+
+
+def _wait() -> None:
+    """For all processes that train together."""
+    from accelerate import PartialState
+
+    PartialState().wait_for_everyone()
 
 
 def _is_main_process() -> bool:

@@ -23,9 +23,11 @@ logger = logging.getLogger(__name__)
 class RecoverConfig(DistillationConfig):
     """Settings of the stage."""
 
-    features_epochs: float = Field(5.0, ge=0, description="epochs of hidden-state distillation alone, first")
+    features_epochs: float = Field(
+        5.0, ge=0, le=100_000, description="epochs of hidden-state distillation alone, first"
+    )
     features_learning_rate: float = Field(3e-5, gt=0, description="learning rate of those epochs")
-    epochs: float = Field(3.0, ge=0, description="epochs of all that has a weight, after them")
+    epochs: float = Field(3.0, ge=0, le=100_000, description="epochs of all that has a weight, after them")
     learning_rate: float = Field(2e-5, gt=0, description="learning rate of these epochs")
     exits_learning_rate: ExitsLearningRate = None
     trains: Literal["model", "exits"] = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from .. import console
-from ..errors import BudgetError
+from ..errors import BudgetError, RecipeError
 from . import register
 from .base import StageConfig, StageContext
 from .distillation import DistillationConfig, DistillationStage
@@ -81,15 +82,17 @@ class SlenderizeConfig(DistillationConfig):
     scorer: str | dict[str, Any] = Field("multi_exit_taylor", description="what a unit is worth")
     scheduler: str | dict[str, Any] = Field("linear", description="how fast the sizes approach the target")
     steps: int | None = Field(
-        None, ge=1, description="pruning steps; default: one for each head a layer loses"
+        None, ge=1, le=10_000, description="pruning steps; default: one for each head a layer loses"
     )
-    score_batches: int = Field(32, ge=1, description="training batches that importance is computed on")
+    score_batches: int = Field(
+        32, ge=1, le=1_000_000, description="training batches that importance is computed on"
+    )
     importance: ImportanceConfig = Field(
         default_factory=lambda: ImportanceConfig(),
         description="weights of the loss that importance is computed of",
     )
     interval_epochs: float = Field(
-        0.5, ge=0, description="passes over the training examples after every step"
+        0.5, ge=0, le=100_000, description="passes over the training examples after every step"
     )
     features_fraction: float = Field(
         0.6, ge=0, le=1, description="first part of an interval, in which hidden states alone are distilled"
@@ -144,6 +147,24 @@ class SlenderizeConfig(DistillationConfig):
 
         return budgets.build(self.budget if self.budget is not None else {"name": "sizes", **self.sizes()})
 
+    def rate(self, step: int) -> float:
+        """Learning rate of the interval after a step, counted from 1.
+
+        Raises:
+            RecipeError: it has grown beyond any number.
+        """
+        try:
+            rate = self.learning_rate * self.learning_rate_growth ** (step - 1)
+        except OverflowError:
+            rate = math.inf
+        if not math.isfinite(rate):
+            raise RecipeError(
+                f"slenderize.learning_rate_growth: {self.learning_rate_growth:g}, and after {step - 1} steps "
+                "the learning rate is beyond any number",
+                "give fewer steps, or a factor near 1",
+            )
+        return rate
+
     def number_of_steps(self, model: nn.Module, groups: Sequence[Group]) -> int:
         """``steps``, or by default as many as the most heads that a layer loses (the paper's A - A')."""
         if self.steps is not None:
@@ -173,7 +194,7 @@ class Slenderize(DistillationStage):
         config, steps = self.config, self._steps(plan.model)
         plan.ask_teacher(config, config.augmentation)
         plan.slim(config.granularity_names(), config.make_budget())
-        last = config.learning_rate * config.learning_rate_growth ** (steps - 1)
+        last = config.rate(steps)
         return [Work("step", config.interval_epochs, (config.learning_rate, last), times=steps)]
 
     def run(self, context: StageContext) -> None:
@@ -228,7 +249,7 @@ class Slenderize(DistillationStage):
             model,
             config.objective(teacher, since=config.features_fraction if config.by_layer else 0.0),
             phase=f"step-{step:03d}",
-            learning_rate=config.learning_rate * config.learning_rate_growth ** (step - 1),
+            learning_rate=config.rate(step),
             epochs=config.interval_epochs,
             select_best=False,
             gradient_equilibrium=config.gradient_equilibrium,

@@ -97,6 +97,10 @@ class Student(Stage):
         if config.name is not None:
             self.needs = ()
 
+    def start_models(self, recipe: Recipe, key: str) -> dict[str, ModelConfig]:
+        """The checkpoint, where it is one."""
+        return {} if self.config.name is None else {f"{key}.name": self._checkpoint(recipe)}
+
     def inputs(self, recipe: Recipe, key: str) -> dict[str, Any]:
         """The recipe's exits count where a new one is made."""
         exits = None if self.config.name is None else _last(recipe.exits).model_dump(mode="json")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class TrainExitsConfig(StageConfig):
     """Settings of the stage."""
 
-    epochs: float = Field(3.0, gt=0, description="passes over the training examples")
+    epochs: float = Field(3.0, gt=0, le=100_000, description="passes over the training examples")
     learning_rate: float = Field(3e-5, gt=0, description="after the warm-up; then it falls linearly to zero")
     copy_last_exit: bool = Field(
         False, description="begin every new exit with the weights of the last one, pooler included"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from families import backbone
@@ -145,3 +147,19 @@ def test_missing_and_stale_scores():
         budget.keep(MODEL, [group()], {})
     with pytest.raises(BudgetError, match=r"shape \(11,\), but it has 12 units"):
         budget.keep(MODEL, [group()], {"a.heads": torch.ones(11)})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("budget", [{"name": "sizes", "heads": 2}, {"name": "ratio", "keep": 0.5}])
+def test_a_score_that_is_no_number_is_refused(budget, value):
+    """Also one of a group that keeps all: whatever gave it cannot be relied on."""
+    scores = {"a.heads": torch.ones(12), "b.neurons": torch.ones(4)}
+    units = [group(), group("b.neurons", "neurons", 4)]
+    scores["b.neurons"][2] = value
+    with pytest.raises(BudgetError, match=r"b\.neurons: that of unit 2 is -?(nan|inf)"):
+        budgets.build(budget).keep(MODEL, units, scores)
+
+
+def test_a_ratio_of_nothing_is_refused():
+    with pytest.raises(BudgetError, match="names no granularity"):
+        budgets.build({"name": "ratio", "keep": {}})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import math
 
 import pytest
 import torch
@@ -11,14 +13,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pruning_toys import images, small_cnn
 from torch import nn
+from transformers import BertConfig, BertModel
 
 from prunekit.budgets import registry as budgets
 from prunekit.budgets.target import Target, parse_amount
 from prunekit.costs import CostModel
 from prunekit.errors import BudgetError
+from prunekit.exits import MultiExitForSequenceClassification
 from prunekit.granularities import registry as granularities
 from prunekit.granularities.channels import Channels
 from prunekit.groups import Slice, SlicedGroup
+from prunekit.pruner import Pruner
 
 
 class Bottlenecks(nn.Module):
@@ -66,13 +71,16 @@ def test_uniform_is_the_largest_common_share_filled_up(pairs, share, minimum):
     budget = Target(parameters=goal, minimum=minimum, example_inputs=inputs)
     found = list(budget.sizes(model, groups).values())
     assert cost(found) <= goal
-    # The largest common share that fits, by trying every share at which a size changes.
-    shares = sorted({0.0} | {k / s for s in sizes for k in range(1, s + 1)})
+    # The largest common share that fits, by trying every share at which a size changes: pair i of L rounds up
+    # from a remainder of (i + 1/2) / L.
+    corners = [((i + 0.5) / len(sizes), s) for i, s in enumerate(sizes)]
+    shares = sorted({(k - 1 + corner) / s for corner, s in corners for k in range(1, s + 1)})
 
     def at(ratio):
-        return [max(low, int(ratio * s + 1e-9)) for low, s in zip(least, sizes, strict=True)]
+        units = [int(ratio * s + 1 - corner + 1e-9) for corner, s in corners]
+        return [max(low, u) for low, u in zip(least, units, strict=True)]
 
-    common = at(max(r for r in shares if cost(at(r)) <= goal))
+    common = at(max((r for r in shares if cost(at(r)) <= goal), default=0.0))
     assert all(f >= c for f, c in zip(found, common, strict=True))
     # Nothing is left that would still fit.
     for i in range(len(found)):
@@ -290,3 +298,163 @@ def test_the_initial_cost_stays_what_it_was():
     for group in groups:
         group.keep(torch.arange(group.size - 1))
     assert CostModel(model, groups).total(initial) == before
+
+
+def lows_of(groups, minimum=None):
+    """What every group keeps whatever comes, as the docstring says."""
+    return {g.name: min(minimum or (max(1, g.size // 16) if g.ordered else 1), g.size) for g in groups}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    family=st.sampled_from(["bert", "electra", "llama"]),
+    names=st.sampled_from([("rank",), ("heads", "rank"), ("heads", "neurons", "rank")]),
+    measure=st.sampled_from(["parameters", "macs", "flops"]),
+    distribution=st.sampled_from(["uniform", "global"]),
+    factorized=st.integers(0, 20),
+    share=st.floats(0, 1),
+)
+def test_targets_against_all_sizes_of_a_small_model(family, names, measure, distribution, factorized, share):
+    """Every combination of sizes is looked at: least and most, and whether something more would have fitted.
+
+    The embedding comes whole, or in two factors of the given rank.
+    """
+    model = backbone(family, num_hidden_layers=1, intermediate_size=3, vocab_size=40)
+    if factorized:
+        groups_of(model, "rank")[0].keep(torch.arange(factorized))
+    groups = groups_of(model, *names)
+    costs = CostModel(model, groups, 16)
+    low = lows_of(groups)
+
+    def cost(sizes):
+        return getattr(costs.total(dict(zip(low, sizes, strict=True))), measure)
+
+    whole = tuple(g.size for g in groups)
+    every = {
+        sizes: cost(sizes) for sizes in itertools.product(*(range(low[g.name], g.size + 1) for g in groups))
+    }
+    start, least = every[whole], min(every.values())
+    goal = least + share * (start - least)
+    assume(least <= goal <= start)
+    budget = Target(**{measure: goal}, distribution=distribution, sequence_length=16)
+    scores = {g.name: torch.rand(g.size, generator=torch.Generator().manual_seed(0)) for g in groups}
+    scores |= {g.name: g.intrinsic_importance() for g in groups if g.ordered}
+    budget.check(model, groups)
+    found = tuple(budget.sizes(model, groups, 1.0, scores).values())
+    assert every[found] <= goal
+    # Nothing that keeps as much of every group, and more of one, would have fitted.
+    more = [s for s in every if s != found and all(a >= b for a, b in zip(s, found, strict=True))]
+    assert all(every[s] > goal for s in more)
+    if goal == start:
+        assert found == whole
+    below = math.nextafter(least, 0)
+    with pytest.raises(BudgetError, match="less than these groups can reach"):
+        Target(**{measure: below}, distribution=distribution, sequence_length=16).check(model, groups)
+
+
+@pytest.mark.parametrize("measure", ["macs", "flops"])
+@pytest.mark.parametrize("distribution", ["uniform", "global"])
+@pytest.mark.parametrize("fraction", [0.3, 1.0])
+def test_multiply_adds_are_not_spent_on_a_smaller_rank(measure, distribution, fraction):
+    model = backbone("bert")
+    groups = groups_of(model, "heads", "neurons", "rank")
+    scores = {g.name: torch.ones(g.size) for g in groups}
+    budget = Target(**{measure: "2x"}, distribution=distribution, sequence_length=16)
+    assert budget.sizes(model, groups, fraction, scores)["embeddings.rank"] == 32
+    ranks = groups_of(model, "rank")
+    with pytest.raises(BudgetError, match="less than these groups can reach"):
+        Target(**{measure: "1.01x"}, sequence_length=16).check(model, ranks)
+
+
+def test_a_rank_that_saves_nothing_is_no_size():
+    """A rank of 90 x 32 costs 122 parameters, the whole matrix 2,880: 23 ranks are the most that save."""
+    model = backbone("bert")
+    ranks = groups_of(model, "rank")
+    costs = CostModel(model, ranks)
+    body = costs.total().parameters - 90 * 32
+    for goal in range(body + 2 * (90 + 32), body + 90 * 32 + 1, 7):
+        size = Target(parameters=goal).sizes(model, ranks)["embeddings.rank"]
+        assert size == (32 if goal - body >= 90 * 32 else min((goal - body) // 122, 23))
+
+
+def test_a_group_that_came_in_two_factors_begins_there():
+    model = backbone("bert")
+    for group in groups_of(model, "heads", "neurons", "rank"):
+        group.keep(torch.arange(group.size // 2))
+    start = sum(p.numel() for p in model.parameters())
+    groups = groups_of(model, "heads", "neurons", "rank")
+    assert [g.initial_size for g in groups] == [g.size for g in groups]
+    with pytest.raises(BudgetError, match="larger than the model"):
+        Target(parameters=start + 1).check(model, groups)
+    with pytest.raises(BudgetError, match="cannot keep 17"):
+        budgets.build({"name": "sizes", "rank": 17}).check(model, groups)
+    assert set(Target(parameters="1x").sizes(model, groups).items()) == {(g.name, g.size) for g in groups}
+    halves = budgets.build({"name": "ratio", "keep": 0.5}).sizes(model, groups)
+    assert [halves[g.name] for g in groups] == [g.size // 2 for g in groups]
+    # Step by step, each time with a new pruner, as a recipe's stage does it.
+    state = None
+    for step in range(1, 4):
+        pruner = Pruner(
+            model, ["heads", "neurons", "rank"], "random",
+            budget={"name": "target", "parameters": "2x"}, steps=3, state=state,
+        )  # fmt: skip
+        pruner.step()
+        state = json.loads(json.dumps(pruner.state_dict()))
+        present = sum(p.numel() for p in model.parameters())
+        goal = start - start / 2 * step / 3
+        assert 0.95 * goal <= present <= goal + 1e-6
+
+
+def test_states_of_earlier_versions_are_of_models_that_came_whole():
+    """They do not say how the embedding came: the initial size is that of the one matrix, as it was then."""
+
+    def make(model, state=None):
+        return Pruner(
+            model, ["heads", "neurons", "rank"], "random",
+            budget={"name": "target", "parameters": "2x"}, steps=2, state=state,
+        )  # fmt: skip
+
+    found = []
+    for old in (False, True):
+        model = backbone("bert")
+        pruner = make(model)
+        pruner.step()
+        state = {k: v for k, v in pruner.state_dict().items() if not (old and k == "whole")}
+        again = make(model, state)
+        again.step()
+        found.append([g.size for g in again.groups])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("measure", ["parameters", "macs"])
+def test_sizes_of_bert_base_never_grow_as_the_factor_does(measure):
+    """From the model as it is to a twelfth; and every target is met, to a tenth of a percent."""
+    with torch.device("meta"):
+        model = MultiExitForSequenceClassification.from_backbone(BertModel(BertConfig()))
+    groups = groups_of(model, "heads", "neurons", "rank")
+    costs = CostModel(model, groups)
+    before = {g.name: g.size for g in groups}
+    for step in range(30):
+        factor = round(1.0001 * 12 ** (step / 29), 4)
+        sizes = Target(**{measure: f"{factor}x"}).sizes(model, groups)
+        goal = getattr(costs.total(), measure) / factor
+        assert 0.999 * goal <= getattr(costs.total(sizes), measure) <= goal
+        assert all(sizes[name] <= before[name] for name in sizes)
+        before = sizes
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sequence_length", "64"), ("sequence_length", math.inf), ("sequence_length", 0),
+        ("sequence_length", 1e30), ("sequence_length", 10**30), ("sequence_length", True),
+        ("sequence_length", None), ("sequence_length", 64.0),
+        ("example_inputs", "a"), ("example_inputs", 3), ("example_inputs", []), ("example_inputs", {"a": 1}),
+        ("minimum", math.nan), ("minimum", "2"), ("minimum", True), ("minimum", []),
+        ("minimum.heads", 2.0), ("distribution", {}), ("distribution", None), ("normalize", ["sum"]),
+    ],
+)  # fmt: skip
+def test_arguments_of_a_wrong_type_are_refused_by_name(key, value):
+    name, _, inner = key.partition(".")
+    with pytest.raises(BudgetError, match=rf"target\.{key}: "):
+        Target(parameters="2x", **{name: {inner: value} if inner else value})

@@ -201,7 +201,7 @@ def test_f1_cannot_be_bounded(prunekit, run):
 
 
 def test_examples_it_was_trained_on(prunekit, run, seen, write):
-    """Most of a file: refused; some: left out, so that what is left is all that counts."""
+    """Most of a file: refused; some: they count, and the guarantee tells of them."""
     before = contents(run / "model")
     many = write("many.tsv", seen["train"][:30] + fresh(20))
     for source in ("run", "run/model"):
@@ -210,11 +210,11 @@ def test_examples_it_was_trained_on(prunekit, run, seen, write):
         assert "30 of the 50 distinct examples of many.tsv" in " ".join(said.err.split())
         assert contents(run / "model") == before
     some = write("some.tsv", seen["train"][:20] + fresh(40))
-    said = prunekit("calibrate", "run", "--data", some, *LOOSE, "--all-layers")
+    said = prunekit("calibrate", "run", "--data", some, *LOOSE, "--max-drop", "45%")
     assert said.code == 0, said.err
     guarantee = json.loads((run / "model" / "config.json").read_text())["exit_guarantee"]
-    assert guarantee["examples"] == 40
-    assert "20 examples that the model was trained on are left out" in " ".join(said.err.split())
+    assert guarantee["examples"] == 60
+    assert "20 of them have texts that the model was trained on" in guarantee["words"]
 
 
 def test_examples_that_chose_its_checkpoints(prunekit, run, seen, write):
@@ -225,11 +225,15 @@ def test_examples_that_chose_its_checkpoints(prunekit, run, seen, write):
     assert "not the guarantee it would be on examples that nothing has seen" in words
 
 
-def test_one_sentence_many_times_is_one_example(prunekit, run, write):
-    said = prunekit("calibrate", "run", "--data", write("one.tsv", fresh(1) * 400))
-    assert said.code == 2
-    assert "399 of 400 examples repeat another" in " ".join(said.err.split())
-    assert "1 example cannot show" in said.err
+def test_repeats_count_and_are_told(prunekit, run, write):
+    file = write("some.tsv", fresh(40) + fresh(1) * 20)
+    said = prunekit("calibrate", "run", "--data", file, *LOOSE, "--max-drop", "45%")
+    assert said.code == 0, said.err
+    words = "20 of the examples repeat another"
+    assert words in " ".join(said.err.split())
+    guarantee = json.loads((run / "model" / "config.json").read_text())["exit_guarantee"]
+    assert guarantee["examples"] == 60
+    assert words in guarantee["words"]
 
 
 def test_a_class_without_examples(prunekit, run, write):

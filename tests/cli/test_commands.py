@@ -270,3 +270,35 @@ def test_a_reader_that_goes_away_is_no_error():
     assert process.stderr.read() == ""
     process.stderr.close()
     assert process.wait() == 0
+
+
+def test_a_part_of_ones_own_is_imported_when_it_is_asked_for(prunekit, tmp_path):
+    """A folder imports nothing; the person who trusts its parts says which module has them."""
+    from transformers import AutoModel, BertConfig
+
+    from prunekit import checkpoints, registry
+    from prunekit.data import word_tokenizer
+    from prunekit.exits import MultiExitForSequenceClassification
+
+    (tmp_path / "own_heads.py").write_text(
+        "from prunekit.exits import ExitHead\nclass Own(ExitHead):\n    '''Own.'''\n"
+    )
+    registry.import_folder = tmp_path
+    try:
+        bert = AutoModel.from_config(BertConfig(vocab_size=30, hidden_size=16, num_hidden_layers=2,
+                                                num_attention_heads=2, intermediate_size=16))  # fmt: skip
+        made = MultiExitForSequenceClassification.from_backbone(bert, head="own_heads:Own")
+        checkpoints.save(made, tmp_path / "m", word_tokenizer(["a good film"]))
+        del sys.modules["own_heads"]
+        said = prunekit("predict", "m", "a good film")
+        assert said.code == 2
+        assert "--import own_heads" in said.err
+        assert prunekit("predict", "m", "--import", "own_heads", "a good film").code == 0
+        del sys.modules["own_heads"]
+        assert prunekit("report", "m", "--import", "own_heads").code == 0
+        assert prunekit("report", "m", "--import", "not-a-module").code == 2
+        assert prunekit("report", "m", "--import", "no_such_module").code == 2
+    finally:
+        registry.import_folder = None
+        sys.modules.pop("own_heads", None)
+        sys.path[:] = [path for path in sys.path if path != str(tmp_path)]

@@ -181,7 +181,7 @@ def test_what_cannot_be_compared(here, tmp_path):
     )
     shutil.rmtree(runs / "mine-2" / "report")
     said = here("compare", "runs/mine-1", "runs/mine-2")
-    refused(said, "the run runs/mine-2 has no report", "stages/*-evaluate")
+    refused(said, "the run runs/mine-2 has no report", "writes it anew")
     (runs / "mine-2" / "done.json").unlink()
     refused(
         here("compare", "runs/mine-1", "runs/mine-2"), "the run runs/mine-2 is not finished", "prunekit apply"

@@ -22,7 +22,7 @@ from prunekit.comparison.claims import Claims
 from prunekit.comparison.helpers import Helpers
 from prunekit.comparison.sharing import Pool
 from prunekit.comparison.worker import Worker
-from prunekit.errors import RunError, TrainingError, disk_error
+from prunekit.errors import RunError, TrainingError, system_error
 from prunekit.recipes import expand, load_recipe
 from prunekit.recipes.portable import from_plain, to_plain
 from prunekit.reports import read_report
@@ -91,6 +91,13 @@ def test_what_helpers_train_is_what_one_process_trains(tmp_path, monkeypatch, ca
 # -- who trains what
 
 
+def pretended(folder):
+    """A stage that is done, as far as its folder tells."""
+    (folder / "model").mkdir(parents=True)
+    (folder / "model" / "model.safetensors").touch()
+    mark_done(folder, seconds=0, models={"model": f"stages/{folder.name}/model"})
+
+
 def pretend(log, seed):
     """Stages that take less than a second, and say when they began and ended."""
     dice = random.Random(seed)
@@ -101,8 +108,7 @@ def pretend(log, seed):
             if not is_done(folder):
                 began = time.monotonic()
                 time.sleep(dice.uniform(0, 0.6))
-                (folder / "model").mkdir(parents=True)
-                mark_done(folder, models={"model": f"stages/{folder.name}/model"})
+                pretended(folder)
                 with log.open("a") as stream:
                     stream.write(json.dumps([digest, began, time.monotonic()]) + "\n")
         run.finish()
@@ -220,8 +226,7 @@ def test_a_stage_made_with_another_setting_of_a_grid_is_not_taken_for_this_one(t
         own.keep(first, {"assistant.learning_rate": 1e-3})
         for number, key in ((1, "finetune"), (2, "assistant")):
             folder = own.stage_folder(number, key)
-            (folder / "model").mkdir(parents=True)
-            mark_done(folder, models={"model": f"stages/{folder.name}/model"})
+            pretended(folder)
     trials = [candidate.trial for candidate in run.candidates]
     pool = Pool([first, second, *trials])
     # All of the first's trial is there; the second's may be made by the run itself, and is not yet.
@@ -313,7 +318,10 @@ def test_whatever_ends_a_helper_is_told(tmp_path, monkeypatch, caplog, error, ra
         for _ in range(2000):
             started.check()
             time.sleep(0.05)
-    assert getattr(caught.value, "mend", "learn slower") in ("learn slower", disk_error(OSError(28, "")).mend)
+    assert getattr(caught.value, "mend", "learn slower") in (
+        "learn slower",
+        system_error(OSError(28, "")).mend,
+    )
     assert any("stopped: " in message for message in caplog.messages)  # at once, and not at the end alone
 
 

@@ -55,7 +55,7 @@ def line_of(table: Any, row: int) -> int:
 def zipped() -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
-        archive.writestr("data.csv", ROWS)
+        archive.writestr(zipfile.ZipInfo("data.csv"), ROWS)
     return stream.getvalue()
 
 
@@ -74,7 +74,7 @@ def tarred() -> bytes:
     [
         (zipped(), "zip"),
         (tarred(), "tar"),
-        (gzip.compress(ROWS.encode()), "gzip"),
+        (gzip.compress(ROWS.encode(), mtime=0), "gzip"),
         (bz2.compress(ROWS.encode()), "bzip2"),
         (bz2.compress(b""), "bzip2"),
         (lzma.compress(ROWS.encode()), "xz"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from prunekit.errors import RecipeError
 from prunekit.exits import ExitPolicy, entropy
-from prunekit.exits.policies import registry
+from prunekit.exits.policies import registry, sweeps_of
 
 NAMES = ["entropy", "confidence", "patience", "learned"]
 
@@ -267,3 +267,92 @@ def test_entropy_of_certain_predictions_is_finite(scale):
 def test_threshold_zero_leaves_nobody_early():
     logits = torch.tensor([[[1e4, -1e4]], [[0.0, 0.0]]])
     assert registry.build({"name": "entropy", "threshold": 0.0}).exits(logits).tolist() == [1]
+
+
+class Always(ExitPolicy):
+    """A policy of one's own, which lets everybody leave at once."""
+
+    needs_certainty = True
+
+    def leaves(self, history, exit_index, certainty):
+        return torch.ones(history.shape[1], dtype=torch.bool)
+
+
+@pytest.mark.parametrize("spec", [*NAMES, {"name": "patience", "patience": 1}, Always()])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@settings(max_examples=25, deadline=None)
+@given(said=said(), seed=st.integers(0, 999), part=st.booleans())
+def test_nobody_leaves_with_an_answer_that_is_none(spec, value, said, seed, part):
+    """Some examples get such logits, at every exit or at some; the others leave where they did before."""
+    logits, certainty = said
+    exits, examples, classes = logits.shape
+    generator = torch.Generator().manual_seed(seed)
+    hit = torch.rand(exits, examples, generator=generator) < 0.4
+    if not part:
+        hit = hit[:1].expand(exits, -1)
+    broken = logits.clone()
+    broken[hit] = torch.where(torch.rand(classes, generator=generator) < 0.5, value, broken[hit])
+    hit = ~broken.isfinite().all(dim=-1)
+    policy = registry.build(spec)
+    taken, before = policy.exits(broken, certainty), policy.exits(logits, certainty)
+    early = taken < exits - 1
+    assert not bool(hit[taken, torch.arange(examples)][early].any())
+    untouched = ~hit.any(dim=0)
+    assert torch.equal(taken[untouched], before[untouched])
+
+
+def test_patience_counts_no_answer_that_is_none():
+    """NaN ranks first for argmax, so that three of them would seem to agree."""
+    logits = torch.full((4, 1, 2), math.nan)
+    logits[3] = torch.tensor([0.0, 1.0])
+    policy = registry.build({"name": "patience", "patience": 1})
+    assert policy.exits(logits).tolist() == [3]
+    assert policy.leaves(logits[:3], 2).tolist() == [False]
+    assert policy.leaves(logits, 3).tolist() == [False]
+
+
+WRONG = st.sampled_from(["a", "0.5", None, {}, {"a": 1}, True, math.nan, math.inf, -math.inf])
+
+
+@pytest.mark.parametrize("name", ["entropy", "confidence", "learned"])
+@given(value=WRONG, others=st.lists(st.floats(0, 1), max_size=3), place=st.integers(0, 3))
+def test_thresholds_that_are_none(name, value, others, place):
+    place = min(place, len(others))
+    several = [*others[:place], value, *others[place:]]
+    for threshold, at in ((value, ""), (several, rf"\[{place}\]"), (tuple(several), rf"\[{place}\]")):
+        with pytest.raises(RecipeError, match=rf"{name}\.threshold{at}: .* is not a finite number"):
+            registry.build({"name": name, "threshold": threshold})
+    with pytest.raises(RecipeError, match=rf"{name}\.threshold: the list is empty"):
+        registry.build({"name": name, "threshold": []})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("patience", v) for v in ("abc", 1.5, 2.0, True, None, 0, -1, math.nan, [1], {})]
+    + [("margin", v) for v in ("abc", True, 0, -1, math.nan, math.inf, [1], {})],
+)
+def test_patience_of_a_wrong_type(key, value):
+    with pytest.raises(RecipeError, match=rf"patience\.{key}: "):
+        registry.build({"name": "patience", key: value})
+
+
+def test_lists_of_thresholds_of_a_wrong_length():
+    policy = registry.build({"name": "entropy", "threshold": [0.1, 0.2]})
+    for exits in (3, 2):
+        policy.check(exits)
+    for exits in (1, 4, 12):
+        with pytest.raises(RecipeError, match=rf"entropy\.threshold: the list has 2 .* {exits} exits"):
+            policy.check(exits)
+    with pytest.raises(RecipeError, match=r"entropy\.threshold: the list has 2 thresholds, none for exit 3"):
+        policy.exits(torch.zeros(4, 1, 2))
+
+
+def test_a_name_stands_for_its_sweep_and_a_mapping_for_itself():
+    one = {"name": "entropy", "threshold": 0.2}
+    assert sweeps_of(["patience", one, {"name": "confidence"}], 4, 2) == [
+        {"name": "patience", "patience": 3},
+        {"name": "patience", "patience": 2},
+        {"name": "patience", "patience": 1},
+        one,
+        {"name": "confidence"},
+    ]

@@ -196,3 +196,13 @@ def test_one_shot_and_cubic_schedules():
             pruner.step()
             seen.append(model[0].out_features)
         assert seen == widths
+
+
+def test_a_score_that_is_no_number_ends_the_step():
+    """Before anything is cut, by group and unit."""
+    pruner = papers_pruner(multi_exit())
+    pruner.score([batch()], loss=exit_losses)
+    pruner.scores["layers.1.neurons"][7] = float("nan")
+    with pytest.raises(BudgetError, match=r"layers\.1\.neurons: that of unit 7 is nan"):
+        pruner.step()
+    assert pruner.steps_done == 0 and all(g.size == g.initial_size for g in pruner.groups)

@@ -222,3 +222,21 @@ def test_the_json_schema_knows_the_stages(folder):
     assert {"extends", "model", "stages", "warm", "slim"} <= set(schema["properties"])
     assert schema["additionalProperties"] is False
     assert "heads" in schema["$defs"]["SlimConfig"]["properties"]
+
+
+@pytest.mark.parametrize(("written", "read"), [("1%", 0.01), ("0.01", 0.01), (0.01, 0.01), (0, 0), ("0%", 0)])
+def test_what_may_be_lost_is_written_alike_everywhere(written, read):
+    stages = ["finetune", "assistant", "calibrate", "evaluate"]
+    data = {"name": "mine", "model": {"name": "builtin:small-encoder"}, "stages": stages}
+    parts = {key: {"max_drop": written} for key in ("calibrate", "evaluate") if read or key == "evaluate"}
+    recipe = recipe_from_mapping({**data, **parts})
+    assert all(recipe.config(key).max_drop == read for key in parts)
+
+
+@pytest.mark.parametrize("written", ["many", True, 1, "1", -0.1, "100%", float("nan"), [0.1]])
+@pytest.mark.parametrize("key", ["calibrate", "evaluate"])
+def test_what_may_be_lost_is_a_share(written, key):
+    stages = ["finetune", "assistant", "calibrate", "evaluate"]
+    data = {"name": "mine", "model": {"name": "builtin:small-encoder"}, "stages": stages}
+    with pytest.raises(RecipeError, match=rf"{key}\.max_drop"):
+        recipe_from_mapping({**data, key: {"max_drop": written}})

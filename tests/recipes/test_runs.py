@@ -78,19 +78,19 @@ def test_what_a_killed_process_was_writing_is_cleared_away(recipe, folder):
     with Run(recipe) as run:
         (run.folder / "stages").mkdir()
     before = set(run.folder.iterdir())
-    (run.folder / ".model.x1" / "new").mkdir(parents=True)
-    (run.folder / ".model.x1" / "new" / "model.safetensors").write_bytes(b"half")
-    (run.folder / ".run.json.x2.tmp").write_bytes(b"{")
+    (run.folder / ".model.x1_abcde" / "new").mkdir(parents=True)
+    (run.folder / ".model.x1_abcde" / "new" / "model.safetensors").write_bytes(b"half")
+    (run.folder / ".run.json.x2_abcde.tmp").write_bytes(b"{")
     (run.folder / ".git").mkdir()  # somebody's own
     with Run(recipe) as again:
         assert again.resumed
         assert set(run.folder.iterdir()) == before | {run.folder / ".git"}
     # A folder that is no run keeps all it has.
     other = folder / "runs" / "mine"
-    (other / ".model.x1").mkdir(parents=True)
+    (other / ".model.x1_abcde").mkdir(parents=True)
     with pytest.raises(RunError, match="is there and is not a run"):
         Run(recipe.model_copy(update={"name": "mine"})).__enter__()
-    assert (other / ".model.x1").is_dir()
+    assert (other / ".model.x1_abcde").is_dir()
 
 
 def test_commands_that_compare_with_more_are_kept_in_order(recipe, folder):

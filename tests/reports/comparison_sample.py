@@ -167,7 +167,7 @@ def make_run(name, task, seed, made=None):
         figures=sizes(made).figures,
         evaluation=evaluation("test", choose_policy(validation, 0.01)),
         validation=validation,
-        max_drop=0.01,
+        max_drop_points=0.01,
         steps=1000 + 10 * seed,
         seconds=300.0 + seed,
     )

@@ -94,7 +94,7 @@ def make_report(systems=1, layers=6):
                     chosen=choose_policy(validation, 0.01),
                 ),
                 validation=validation,
-                max_drop=0.01,
+                max_drop_points=0.01,
                 steps=1200,
                 seconds=333.0,
             )

@@ -6,22 +6,28 @@ import dataclasses
 import io
 import json
 import re
+import shutil
+import subprocess
+from pathlib import Path
 from statistics import fmean, stdev
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from comparison_sample import POLICIES, SYSTEMS, make_comparison, make_run, make_runs
+from comparison_sample import POLICIES, SYSTEMS, costs_of, make_comparison, make_run, make_runs
 from report_sample import make_report
 from rich.console import Console
 
+import prunekit.reports
 from prunekit.commands import result
 from prunekit.data.metrics import score
 from prunekit.errors import RunError
 from prunekit.reports import (
     Comparison,
     RunReport,
+    choose_policy,
     compare,
+    evaluate_exits,
     exits_taken,
     layer_svg,
     read_report,
@@ -39,6 +45,7 @@ from prunekit.reports.comparison.phrases import (
 )
 from prunekit.reports.comparison.tables import comparison_rows, difference_rows, layer_rows
 from prunekit.reports.markdown import render_markdown
+from prunekit.reports.points import share_kept
 from prunekit.reports.words import compared_sentence
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -542,3 +549,56 @@ def test_the_chosen_points_are_at_their_flops_and_score(comparison):
         mean = fmean(scores[task.metric] for scores, _ in found)
         assert flops(dots[title].get("cx")) == pytest.approx(2 * fmean(cost for _, cost in found), rel=1e-3)
         assert percent(dots[title].get("cy")) == pytest.approx(100 * mean, abs=0.02)
+
+
+@pytest.mark.parametrize("dense_too", [False, True])
+def test_scores_below_chance_have_no_shares(dense_too):
+    """Matthews' correlation of systems that are mostly wrong, and of a dense model that is or is not."""
+    runs = []
+    for run in make_runs(systems=("costeff", "deebert"), tasks=("sst2",), seeds=(1, 2)):
+        made = SYSTEMS[run.system]
+        said = {
+            "test": dataclasses.replace(run.test, logits=-run.test.logits),
+            "validation": dataclasses.replace(run.validation, logits=-run.validation.logits),
+        }
+        dense = run.test.dense_predictions
+        dense = 1 - dense if dense_too else dense
+        evaluations = {}
+        for split in ("validation", "test"):
+            evaluations[split] = evaluate_exits(
+                said[split],
+                POLICIES[made.policy],
+                costs_of(made, said[split].lengths),
+                lambda true, answered: score(["matthews", "accuracy"], true, answered),
+                split=split,
+                dense_predictions=dense if split == "test" else None,
+                chosen=choose_policy(evaluations["validation"], 0.01) if split == "test" else None,
+            )
+        report = dataclasses.replace(
+            run.report, evaluation=evaluations["test"], validation=evaluations["validation"]
+        )
+        runs.append(dataclasses.replace(run, report=report, test=said["test"], validation=said["validation"]))
+    comparison = compare(runs, "costeff", resamples=200)
+    [task] = comparison.tasks
+    assert all(row.scores["matthews"].mean < 0 and row.kept is None for row in task.rows)
+    assert (task.dense["matthews"].mean < 0) == dense_too
+    assert comparison.kept("costeff") is None
+    header, rows = comparison_rows(comparison)
+    kept = [row[header.index("Kept")] for row in rows]
+    assert kept == ["–" if dense_too else "100.0 %", *["–"] * (len(rows) - 1)]
+    assert "sst2 matthews -" in compared_sentence(comparison)
+    assert "of the score" not in compared_sentence(comparison)
+    picture = score_flops_svg(comparison)
+    assert "nan" not in picture and ("95 % of the dense score" in picture) != dense_too
+    assert "nan" not in layer_svg(comparison)
+    assert "nan" not in comparison_markdown(comparison)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not here")
+def test_page_and_report_mean_the_same_by_a_share():
+    scores = [-0.2, 0.0, 0.3, 0.9, None]
+    file = Path(prunekit.reports.__file__).parent / "assets" / "words.js"
+    wanted = json.dumps([[own, dense] for own in scores[:-1] for dense in scores])
+    code = f"{file.read_text()}\nconsole.log(JSON.stringify({wanted}.map((p) => shareKept(...p))))"
+    found = json.loads(subprocess.run(["node", "-e", code], capture_output=True, check=True).stdout)
+    assert found == [share_kept(own, dense) for own, dense in json.loads(wanted)]

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_sample import POLICIES, TAGS, make_report, models, outputs, score
 
+from prunekit.data.metrics import score as data_score
 from prunekit.exits.policies import registry
 from prunekit.reports import (
     ExitCosts,
@@ -24,8 +25,11 @@ from prunekit.reports import (
     exits_taken,
     model_figures,
     read_report,
+    summary_sentence,
     write_report,
 )
+from prunekit.reports.card import model_card
+from prunekit.reports.points import share_kept
 
 
 def entropy(logits):
@@ -249,11 +253,89 @@ def test_a_policy_that_reads_certainty(seed, threshold):
 def test_the_chosen_policy_is_the_cheapest_that_is_good_enough(max_drop):
     result = evaluate_exits(outputs(seed=3), POLICIES, costs_for(400, 6), score)
     policy = choose_policy(result, max_drop)
-    floor = (1 - max_drop) * result.all_layers.all.scores["accuracy"]
-    fit = [p for p in [*result.points, result.all_layers] if p.all.scores["accuracy"] >= floor]
+    # Whole examples, of 400: no rounding.
+    whole = result.all_layers.all.scores["accuracy"]
+    lost = [round(400 * (whole - p.all.scores["accuracy"])) for p in result.points]
+    fit = [p for p, few in zip(result.points, lost, strict=True) if few <= round(400 * max_drop)]
+    fit.append(result.all_layers)
     [chosen] = [p for p in [*result.points, result.all_layers] if p.policy == policy]
     assert chosen in fit
     assert chosen.all.macs == min(p.all.macs for p in fit)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    whole=st.integers(-100, 100),
+    points=st.lists(st.tuples(st.integers(-100, 100), st.integers(1, 9)), max_size=6),
+    max_drop=st.integers(0, 99),
+)
+def test_any_score_will_do(whole, points, max_drop):
+    """Against whole hundredths: scores below 0 and of 0, no policy at all, drops met to the last digit."""
+    base = evaluate_exits(outputs(examples=30), [], costs_for(30, 6), score)
+
+    def point(number, value, macs):
+        policy = None if number is None else {"name": "entropy", "threshold": number}
+        part = dataclasses.replace(base.all_layers.all, scores={"accuracy": value / 100}, macs=macs)
+        return dataclasses.replace(base.all_layers, policy=policy, all=part)
+
+    evaluation = dataclasses.replace(
+        base,
+        all_layers=point(None, whole, 10),
+        points=[point(n, value, macs) for n, (value, macs) in enumerate(points)],
+    )
+    chosen = choose_policy(evaluation, max_drop / 100)
+    fit = [(macs, -value, n) for n, (value, macs) in enumerate(points) if whole - value <= max_drop]
+    assert chosen == ({"name": "entropy", "threshold": min(fit)[2]} if fit else None)
+
+
+@pytest.mark.parametrize(
+    ("own", "dense", "kept"),
+    [
+        (0.6, 0.8, 0.75), (0.9, 0.6, 1.5), (0.0, 0.5, 0.0), (0.5, 0.0, None), (0.0, 0.0, None),
+        (-0.1, 0.5, None), (0.5, -0.1, None), (-0.1, -0.2, None), (0.5, None, None),
+    ],
+)  # fmt: skip
+def test_a_share_is_kept_of_what_is_above_nothing(own, dense, kept):
+    found = share_kept(own, dense)
+    assert found is None if kept is None else found == pytest.approx(kept)
+
+
+@pytest.mark.parametrize("dense_right", [0.2, 0.5, 0.8])
+def test_a_report_of_scores_below_chance(tmp_path, dense_right):
+    """Matthews' correlation of exits that are mostly wrong: no share of it anywhere, and no crash."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 300)
+    logits = random.normal(size=(6, 300, 2)).astype(np.float32)
+    logits[:, np.arange(300), labels] -= 1
+    said = ExitOutputs(
+        logits, labels, random.integers(3, 30, 300), [1, 2, 3, 4, 5, 6],
+        dense_predictions=np.where(random.random(300) < dense_right, labels, 1 - labels),
+    )  # fmt: skip
+
+    def matthews(true, answered):
+        return data_score(["matthews", "accuracy"], true, answered)
+
+    costs = costs_for(300, 6)
+    validation = evaluate_exits(said, POLICIES, costs, matthews)
+    policy = choose_policy(validation, 0.3)
+    evaluation = evaluate_exits(said, POLICIES, costs, matthews, chosen=policy)
+    assert evaluation.all_layers.all.scores["matthews"] < 0
+    assert all(p.kept is None for p in [evaluation.all_layers, *evaluation.points])
+    system = dataclasses.replace(
+        make_report().systems[0], evaluation=evaluation, validation=validation, max_drop_points=0.3
+    )
+    report = dataclasses.replace(make_report(), systems=[system])
+    write_report(tmp_path, report)
+    assert read_report(tmp_path) == report
+    table = (tmp_path / "report.md").read_text().split("## The result")[1].split("## Every exit policy")[0]
+    kept = [line.split("|")[-2].strip() for line in table.splitlines() if line.startswith("| ")][2:]
+    assert set(kept[1:]) == {"–"}
+    assert kept[0] == ("100.0 %" if evaluation.dense.scores["matthews"] > 0 else "–")
+    assert "matthews -" in summary_sentence(report)
+    svg = curve_svg(report)
+    assert "nan" not in svg
+    assert ("95 % of the dense score" in svg) == (evaluation.dense.scores["matthews"] > 0)
+    assert "of the score" not in model_card(report).split("## Use")[0]
 
 
 def test_nobody_leaves_where_no_policy_is_good_enough():

@@ -149,18 +149,48 @@ def test_model_figures_of_a_slimmed_model():
 def test_the_lead_says_what_the_chosen_policy_loses_on_the_reported_examples(report):
     [system, *rest] = report.systems
     chosen, whole = system.evaluation.chosen.all, system.evaluation.all_layers.all
-    for own, words in ((0.9, "loses 2.1 %"), (0.9192, "loses 0.0 %"), (0.95, "loses nothing")):
+    asked = {
+        # In points, and, as versions before did it, as a share of the score.
+        "max_drop_points": "1 point of accuracy against all layers",
+        "max_drop": "1.0 % of the score of all layers",
+    }
+    for own, whole_score, points, share in (
+        (0.9, 0.9193, "loses 1.9 points", "loses 2.1 %"),
+        (0.91, 0.92, "loses 1 point", "loses 1.1 %"),
+        (0.9192, 0.9193, "loses less than 0.1 points", "loses 0.0 %"),
+        (0.95, 0.9193, "loses nothing", "loses nothing"),
+        (-0.05, -0.03, "loses 2 points", None),
+        (-0.05, 0.0, "loses 5 points", None),
+    ):
         scores = {**chosen.scores, "accuracy": own}
         point = dataclasses.replace(system.evaluation.chosen, all=dataclasses.replace(chosen, scores=scores))
         layers = dataclasses.replace(
             system.evaluation.all_layers,
-            all=dataclasses.replace(whole, scores={**whole.scores, "accuracy": 0.9193}),
+            all=dataclasses.replace(whole, scores={**whole.scores, "accuracy": whole_score}),
         )
         evaluation = dataclasses.replace(system.evaluation, chosen=point, all_layers=layers)
-        told = dataclasses.replace(system, evaluation=evaluation, max_drop=0.01, guarantee=None)
-        lead = lead_sentence(dataclasses.replace(report, systems=[told, *rest]))
-        assert "lost at most 1.0 % of the score of all layers on the validation examples" in lead
-        assert f"(on the reported ones it {words})" in lead
+        for (key, most), loses in zip(asked.items(), (points, share), strict=True):
+            told = dataclasses.replace(
+                system, evaluation=evaluation, guarantee=None, **(dict.fromkeys(asked) | {key: 0.01})
+            )
+            lead = lead_sentence(dataclasses.replace(report, systems=[told, *rest]))
+            assert f"the cheapest policy that lost at most {most} on the validation examples" in lead
+            assert ("on the reported ones" in lead) == (loses is not None)
+            assert loses is None or f"(on the reported ones it {loses})" in lead
+
+
+def test_a_report_of_an_earlier_version_is_told_as_it_was_meant(report, tmp_path):
+    """Its ``max_drop`` was a share of the score, and it has nothing else."""
+    write_report(tmp_path, report)
+    file = tmp_path / "report.json"
+    told = json.loads(file.read_text())
+    for system in told["systems"]:
+        system["max_drop"] = system.pop("max_drop_points")
+    file.write_text(json.dumps(told))
+    read = read_report(tmp_path)
+    assert "lost at most 1.0 % of the score of all layers on the validation" in lead_sentence(read)
+    write_report(tmp_path, read)
+    assert read_report(tmp_path) == read
 
 
 def test_dates_and_notes_in_words():

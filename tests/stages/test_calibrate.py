@@ -12,7 +12,7 @@ from tiny import apply, tiny_recipe
 from prunekit import checkpoints
 from prunekit.calibration import calibrate, guarantee_of
 from prunekit.costs import exit_macs
-from prunekit.errors import PrunekitError
+from prunekit.errors import PrunekitError, RecipeError
 from prunekit.exits.policies import sweep_of
 from prunekit.planning import plan
 from prunekit.reports import read_outputs, read_report
@@ -141,3 +141,37 @@ def test_another_policy_ends_a_guarantee(run):
 def test_what_is_refused_before_any_compute(tmp_path, changes, word):
     with pytest.raises(PrunekitError, match=word):
         plan(tiny_recipe(tmp_path, **{"stages": STAGES, "calibrate": {}} | changes))
+
+
+@pytest.mark.parametrize("policies", [["patience"], ["entropy", {"name": "confidence", "threshold": 0.9}]])
+def test_policies_are_read_as_evaluate_reads_them(tmp_path, policies):
+    """A name is its sweep, a mapping one policy; the order is as it was given."""
+    recipe = tiny_recipe(
+        tmp_path, stages=STAGES, calibrate={"policies": policies}, evaluate={"policies": policies}
+    )
+    found = [recipe.config(key).sweep(4, 2) for key in ("calibrate", "evaluate")]
+    assert found[0] == found[1]
+    assert len(found[0]) > len(policies)
+
+
+@pytest.mark.parametrize("stage", ["calibrate", "evaluate"])
+@pytest.mark.parametrize(
+    ("policy", "word"),
+    [
+        ({"name": "confidence", "threshold": {}}, r"confidence\.threshold"),
+        ({"name": "entropy", "threshold": [0.1, 0.2, 0.3]}, r"3 thresholds, but the model 2 exits"),
+        ({"name": "patience", "patience": 1.5}, r"patience\.patience"),
+        ({"name": "patience", "margin": "abc"}, r"patience\.margin"),
+    ],
+)
+def test_arguments_of_policies_are_refused_by_their_key(tmp_path, stage, policy, word):
+    stages = [name for name in STAGES if name in (stage, "finetune", "assistant", "evaluate")]
+    changes = {"stages": stages, stage: {"policies": [policy]}}
+    with pytest.raises(RecipeError, match=rf"(?s){stage}\.policies.*{word}"):
+        plan(tiny_recipe(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("threshold", ["a", True, float("nan"), None])
+def test_thresholds_are_refused_by_their_key(tmp_path, threshold):
+    with pytest.raises(RecipeError, match=r"evaluate"):
+        tiny_recipe(tmp_path, evaluate={"thresholds": [0.1, threshold]})

@@ -128,7 +128,7 @@ def test_other_stages_take_them_too(tmp_path, stage):
         ([MINE[1], MINE[1]], "norms is the name of another one"),
         ([f"{__name__}:Sharper"], "predictions is the name of another one"),
         ([f"{__name__}:Weighted"], "has an argument 'weight', which is that of the term"),
-        ([f"{__name__}:Broken"], "cannot be made: no such file: table"),
+        ([f"{__name__}:Broken"], "cannot be made with these arguments: no such file: table"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path, losses, words):

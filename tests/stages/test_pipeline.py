@@ -234,7 +234,7 @@ def test_a_full_recipe_with_every_option_of_the_assistant(tmp_path):
 
 def test_half_a_model_of_a_killed_process_does_not_stay(tmp_path):
     """It was killed as it wrote the stage's model; the stage is done anew."""
-    half = tmp_path / "tiny" / "stages" / "1-finetune" / ".model.x1" / "new" / "model.safetensors"
+    half = tmp_path / "tiny" / "stages" / "1-finetune" / ".model.x1_abcde" / "new" / "model.safetensors"
     recipe = tiny_recipe(tmp_path, stages=["finetune", "evaluate"])
     with Run(recipe):
         half.parent.mkdir(parents=True)

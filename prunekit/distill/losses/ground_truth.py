@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ...arguments import one_of
 from . import register
 from .base import Loss, exit_logits
 from .functional import truth_loss
@@ -32,8 +33,7 @@ class GroundTruth(Loss):
     needs_teacher: ClassVar[bool] = False
 
     def __init__(self, exit_weights: ExitWeights = "equal") -> None:
-        if exit_weights not in ("equal", "layer"):
-            raise ValueError(f"exit_weights is 'equal' or 'layer', not {exit_weights!r}")
+        one_of(exit_weights, "ground_truth.exit_weights", ("equal", "layer"))
         self.exit_weights = exit_weights
 
     def __call__(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
+from ...arguments import flag, number
 from . import register
 from .base import Loss, answers, exit_logits
 from .functional import prediction_loss
@@ -28,8 +29,8 @@ class Predictions(Loss):
     label: ClassVar[str] = "predictions"
 
     def __init__(self, temperature: float = 1.0, final: bool = False) -> None:
-        self.temperature = temperature
-        self.final = final
+        self.temperature = number(temperature, "predictions.temperature", above=0)
+        self.final = flag(final, "predictions.final")
 
     def __call__(
         self, output: MultiExitOutput, taught: TeacherOutput | None, batch: Mapping[str, Any]

@@ -5,6 +5,7 @@ A policy's specification is its name with its arguments, ``{"name": "entropy", "
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...registry import Registry
@@ -13,7 +14,13 @@ from .base import ExitPolicy, entropy
 registry: Registry[ExitPolicy] = Registry("exit policy", ExitPolicy, "prunekit.exits.policies")
 register = registry.register
 
-__all__ = ["ExitPolicy", "entropy", "policy_words", "register", "registry", "sweep_of"]
+__all__ = ["ExitPolicy", "entropy", "policy_words", "register", "registry", "sweep_of", "sweeps_of"]
+
+
+def sweeps_of(policies: Sequence[str | Mapping[str, Any]], exits: int, classes: int) -> list[dict[str, Any]]:
+    """Specifications of several policies, in order: a name stands for its own sweep, a mapping for itself."""
+    every = [sweep_of(p, exits, classes) if isinstance(p, str) else [dict(p)] for p in policies]
+    return [policy for some in every for policy in some]
 
 
 def sweep_of(policy: str, exits: int, classes: int) -> list[dict[str, Any]]:

@@ -8,11 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from . import register
-from .base import SHARES, ExitPolicy, threshold_at
+from .base import SHARES, ThresholdPolicy
 
 
 @register("confidence")
-class Confidence(ExitPolicy):
+class Confidence(ThresholdPolicy):
     """Leave at the first exit whose largest class probability exceeds a threshold.
 
     Args:
@@ -20,10 +20,10 @@ class Confidence(ExitPolicy):
     """
 
     def __init__(self, threshold: float | Sequence[float] = 0.9) -> None:
-        self.threshold = threshold
+        super().__init__(threshold, "confidence")
 
     def leaves(self, history: Tensor, exit_index: int) -> Tensor:
-        return history[-1].float().softmax(dim=-1).amax(dim=-1) > threshold_at(self.threshold, exit_index)
+        return history[-1].float().softmax(dim=-1).amax(dim=-1) > self.at(exit_index)
 
     @classmethod
     def sweep(cls, exits: int, classes: int) -> list[dict[str, Any]]:

@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor
 
 from . import register
-from .base import SHARES, ExitPolicy, entropy, threshold_at
+from .base import SHARES, ThresholdPolicy, entropy
 
 
 @register("entropy")
-class Entropy(ExitPolicy):
+class Entropy(ThresholdPolicy):
     """Leave at the first exit whose prediction's entropy is below a threshold.
 
     Entropy is -sum p ln p in nats, between 0 and ln C (COST-EFF, section 3.3.1; DeeBERT).
@@ -23,10 +23,10 @@ class Entropy(ExitPolicy):
     """
 
     def __init__(self, threshold: float | Sequence[float] = 0.3) -> None:
-        self.threshold = threshold
+        super().__init__(threshold, "entropy")
 
     def leaves(self, history: Tensor, exit_index: int) -> Tensor:
-        return entropy(history[-1]) < threshold_at(self.threshold, exit_index)
+        return entropy(history[-1]) < self.at(exit_index)
 
     @classmethod
     def sweep(cls, exits: int, classes: int) -> list[dict[str, Any]]:

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from . import register
-from .base import SHARES, ExitPolicy, threshold_at
+from .base import SHARES, ThresholdPolicy
 
 
 @register("learned")
-class Learned(ExitPolicy):
+class Learned(ThresholdPolicy):
     """Leave at the first exit whose learned certainty exceeds a threshold (BERxiT).
 
     The certainty, 0 to 1, is that of a layer trained to tell whether the exit's prediction is right, as the
@@ -26,11 +26,11 @@ class Learned(ExitPolicy):
     needs_certainty: ClassVar[bool] = True
 
     def __init__(self, threshold: float | Sequence[float] = 0.9) -> None:
-        self.threshold = threshold
+        super().__init__(threshold, "learned")
 
     def leaves(self, history: Tensor, exit_index: int, certainty: Tensor | None = None) -> Tensor:
         assert certainty is not None
-        return certainty[-1].float() > threshold_at(self.threshold, exit_index)
+        return certainty[-1].float() > self.at(exit_index)
 
     @classmethod
     def sweep(cls, exits: int, classes: int) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...arguments import number, whole
 from . import register
 from .base import ExitPolicy
 
@@ -27,12 +28,9 @@ class Patience(ExitPolicy):
     """
 
     def __init__(self, patience: int = 2, margin: float | None = None) -> None:
-        if patience < 1:
-            raise ValueError(f"patience must be at least 1, not {patience}")
-        if margin is not None and not margin > 0:
-            raise ValueError(f"margin must be above 0, not {margin}: nobody would ever leave")
-        self.patience = patience
-        self.margin = margin
+        self.patience = whole(patience, "patience.patience", least=1)
+        # With none above 0 nobody would ever leave.
+        self.margin = None if margin is None else number(margin, "patience.margin", above=0)
 
     def leaves(self, history: Tensor, exit_index: int) -> Tensor:
         regression = history.shape[-1] == 1
@@ -41,12 +39,14 @@ class Patience(ExitPolicy):
         if exit_index < self.patience:
             return torch.zeros(history.shape[1], dtype=torch.bool, device=history.device)
         last = history[-self.patience - 1 :]
+        # Of an exit that gave no number there is no label that another could repeat.
+        answered = last.isfinite().all(dim=-1).all(dim=0)
         if regression:
             assert self.margin is not None
-            return (last.float().diff(dim=0).abs() < self.margin).squeeze(-1).all(dim=0)
+            return (last.float().diff(dim=0).abs() < self.margin).squeeze(-1).all(dim=0) & answered
         # Of equal values argmax takes the first.
         labels = last.argmax(dim=-1)
-        return (labels == labels[-1]).all(dim=0)
+        return (labels == labels[-1]).all(dim=0) & answered
 
     @classmethod
     def sweep(cls, exits: int, classes: int) -> list[dict[str, Any]]:

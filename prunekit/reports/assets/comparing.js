@@ -21,7 +21,7 @@ function comparedTiles() {
 }
 
 const denseRow = () => ({
-  dense: true, scores: task().dense, short_scores: task().dense_short, kept: task().dense ? { mean: 1, std: null } : null,
+  dense: true, scores: task().dense, short_scores: task().dense_short, kept: denseOf() > 0 ? { mean: 1, std: null } : null,
   macs: { mean: comparison.dense_macs }, speedup: { mean: 1 }, parameters: comparison.dense_parameters, fewer: 1, all_layers: null,
 });
 const uniquePolicies = (row) => [...new Set(row.policies)].join("; ");
@@ -33,7 +33,7 @@ const systemColumn = (value, show) => ({ name: "System", left: true, wrap: true,
 function systemColumns() {
   const m = shownMetric(), main = m === task().metric;
   const size = (row) => (row.dense ? row : { parameters: compared.get(row.system).parameters, fewer: compared.get(row.system).parameters_fewer });
-  const keptOf = (row) => (main || row.dense ? row.kept?.mean ?? null : denseOf(m) ? row.scores[m].mean / denseOf(m) : null);
+  const keptOf = (row) => (main || row.dense ? row.kept?.mean ?? null : shareKept(row.scores[m].mean, denseOf(m)));
   const keptWords = (row) => (keptOf(row) === null ? "" : `${percent(keptOf(row))} kept`);
   const gain = (row) => (row.dense ? 1 : row.short_speedup?.mean ?? null);
   return [

@@ -19,7 +19,7 @@ function frontier(rows) {
   return all.filter(([, score]) => score > best && ((best = score), true));
 }
 
-const keptWords = (score) => (denseOf() ? `, ${percent(score / denseOf())} of dense` : "");
+const keptWords = (score) => { const kept = shareKept(score, denseOf()); return kept === null ? "" : `, ${percent(kept)} of dense`; };
 const pointWords = (score, macs, more) => [`${pretty(task().metric)} ${percent(score)}${keptWords(score)}`,
   `${flops(macs)}, ${times(comparison.dense_macs / macs)} fewer`, ...more].join("\n");
 const valuesOf = (s) => (s.values.length > 1 ? { low: Math.min(...s.values), high: Math.max(...s.values) } : {});
@@ -50,7 +50,7 @@ function drawPareto(svg, width, height) {
   const all = task().rows.map((row) => seriesOf(row)); // the axes stay as they are when a system is switched off
   const xs = all.flatMap((s) => s.marks.map((p) => p.x)), ys = all.flatMap((s) => s.marks.flatMap((p) => [p.y, p.low ?? p.y, p.high ?? p.y]));
   if (denseOf() !== null) {
-    guides.push({ y: 0.95 * denseOf(), label: guideWords("95 %", "score", width) });
+    if (denseOf() > 0) guides.push({ y: 0.95 * denseOf(), label: guideWords("95 %", "score", width) });
     series.push({ style: { colour: "var(--mark)", shape: "diamond" }, marks: [{ x: 2 * comparison.dense_macs, y: denseOf(), size: 6, label: width > 500 ? "dense" : null,
       title: comparison.dense_name, text: pointWords(denseOf(), comparison.dense_macs, ["single exit"]) }] });
   }
@@ -84,7 +84,7 @@ function budgetReadout() {
   const words = element("output", { class: "readout" }), ranking = element("ol", { class: "ranking" });
   const fill = () => {
     const i = budgetAt(), m = budgets()[i];
-    const order = shownRows().map((row) => ({ row, score: row.curve.mean[i] })).sort((a, b) => (b.score ?? -1) - (a.score ?? -1));
+    const order = shownRows().map((row) => ({ row, score: row.curve.mean[i] })).sort((a, b) => (b.score ?? -2) - (a.score ?? -2));
     words.textContent = `at most ${flops(m)} (${times(comparison.dense_macs / m)} fewer)`;
     ranking.replaceChildren(...order.map(({ row, score }) => element("li", { class: isSubject(row) ? "chosen" : null }, named(row),
       element("span", { class: "score" }, score === null ? "too dear" : percent(score)))));

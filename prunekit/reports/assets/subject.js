@@ -49,7 +49,7 @@ function drawCurve(svg, width, height) {
   if (dense.scores) {
     const score = dense.scores[metric];
     series.push({ style: { colour: "var(--mark)", shape: "diamond" }, marks: [{ x: 2 * denseMacs, y: score, size: 6, label: "dense", title: report.dense.name, text: `${pretty(metric)} ${percent(score)}\n${flops(denseMacs)}, single exit` }] });
-    guides.push({ y: 0.95 * score, label: guideWords("95 %", "score", width) });
+    if (score > 0) guides.push({ y: 0.95 * score, label: guideWords("95 %", "score", width) });
   }
   const marks = series.flatMap((s) => s.marks), xs = [...marks.map((p) => p.x), guides[0].x];
   curves({ svg, width, height, series, guides,
@@ -68,14 +68,14 @@ function curveSection() {
 
 function resultSection() {
   const denseFigures = report.dense, dense = evaluation(systems[0]).dense;
-  const pinned = [{ kind: "dense", name: denseFigures.name, parameters: denseFigures.parameters, macs: dense.macs, scores: dense.scores, kept: dense.scores ? 1 : null, fewer: 1, fewerReal: 1, layer: null }];
+  const pinned = [{ kind: "dense", name: denseFigures.name, parameters: denseFigures.parameters, macs: dense.macs, scores: dense.scores, kept: dense.scores?.[metric] > 0 ? 1 : null, fewer: 1, fewerReal: 1, layer: null }];
   const rows = [];
   for (const s of systems) {
     const add = (kind, name, part, kept) => rows.push({ kind, name, parameters: s.figures.parameters, macs: part.macs, scores: part.scores, kept, fewer: part.speedup, fewerReal: part.speedup_real, layer: part.mean_exit_layer });
     const chosen = chosenOf(s);
     if (chosen.policy !== null) add("all", `${s.name}, all layers`, evaluation(s).all_layers.all, evaluation(s).all_layers.kept);
     add("chosen", `${s.name}, ${policyName(chosen.policy)}`, chosen.all, chosen.kept);
-    if (chosen.short) add("short", `${s.name}, only short examples`, chosen.short, dense.short_scores?.[metric] ? chosen.short.scores[metric] / dense.short_scores[metric] : null);
+    if (chosen.short) add("short", `${s.name}, only short examples`, chosen.short, shareKept(chosen.short.scores[metric], dense.short_scores?.[metric] ?? null));
   }
   const note = systems.filter((s) => s.note).map((s) => `${s.name}: ${s.note}`).join(" ");
   card("The result", `Short examples have fewer than ${evaluation(systems[0]).median_length} tokens, the median; they are set against the dense model on the same examples. ${note}`, { id: "result", nav: "Result" },

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..tables import escape, markdown_table
+from ..escaping import escape
+from ..tables import markdown_table
 from ..words import compared_lead, compared_sentence, flops_words, note_words, percent_words
 from .schema import ComparedTask, Comparison
 from .tables import comparison_rows, difference_rows, effort_rows, layer_rows, task_rows

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
 
 from ..drawing import COLOURS, LEFT, RIGHT, Frame, axes, flops_ticks, picture, words
+from ..escaping import escape_markup
 from .schema import ComparedTask, Comparison, TaskRow
 
 PANEL_WIDTH, ONE_PANEL_WIDTH, PANEL_HEIGHT = 520, 680, 340
@@ -96,6 +96,8 @@ def _score_panel(
     comparison: Comparison, task: ComparedTask, at: tuple[int, int], width: int, name: str
 ) -> list[str]:
     dense = task.dense[task.metric].mean if task.dense else None
+    if dense is not None and dense <= 0:
+        dense = None  # no share can be drawn of it
     five = 2 * 0.05 * comparison.dense_macs
     costs = [2 * p.macs for row in task.rows for p in row.points] + [2 * task.budget, five]
     best = [max(p.score for p in row.points) for row in task.rows]
@@ -175,7 +177,7 @@ def _line(frame: Frame, comparison: Comparison, task: ComparedTask, row: TaskRow
 def _dot(at: Point, classes: str, radius: float, title: str) -> str:
     return (
         f'<circle class="{classes}" cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="{radius}">'
-        f"<title>{html.escape(title)}</title></circle>"
+        f"<title>{escape_markup(title)}</title></circle>"
     )
 
 

@@ -77,7 +77,8 @@ class TaskRow:
         system: ``ComparedSystem.name``.
         policies: the chosen policy in words, for each seed.
         scores: metric -> score under the chosen policy.
-        kept: main score over that of the same seed's dense model; ``None`` where no dense model was scored.
+        kept: main score over that of the same seed's dense model; ``None`` where no dense model was scored,
+            or one of the scores is negative, or the dense one 0, for a seed.
         macs: mean cost of an example under the chosen policy.
         speedup: the dense model's cost over ``macs``; its ``mean`` is the dense cost over the mean cost.
         all_layers: main score where nobody leaves early.
@@ -273,6 +274,6 @@ class Comparison:
         return sum(row.speedup.mean * row.macs.mean for row in rows) / sum(row.macs.mean for row in rows)
 
     def kept(self, name: str) -> float | None:
-        """Share of the dense score, mean over tasks; ``None`` where a task has no score of a dense model."""
+        """Share of the dense score, mean over tasks; ``None`` where a task's row has none."""
         shares = [row.kept.mean for _, row in self.rows(name) if row.kept is not None]
         return fmean(shares) if len(shares) == len(self.rows(name)) else None

@@ -28,12 +28,17 @@ def comparison_rows(comparison: Comparison) -> Table:
         flops_words(comparison.dense_macs),
         times_words(1),
         *(_metrics(task, task.dense) for task in comparison.tasks),
-        percent_words(1.0 if any(task.dense for task in comparison.tasks) else None),
+        percent_words(1.0 if any(_positive(task) for task in comparison.tasks) else None),
     ]
     rows: list[Row] = [dense]
     rows += [_system_row(comparison, system) for system in comparison.systems]
     rows += [row for system in comparison.systems if (row := _short_row(comparison, system)) is not None]
     return header, rows
+
+
+def _positive(task: ComparedTask) -> bool:
+    """Whether there is a dense score that a share can be kept of."""
+    return task.dense is not None and all(value > 0 for value in task.dense[task.metric].values)
 
 
 def _system_row(comparison: Comparison, system: ComparedSystem) -> Row:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ...errors import RunError
-from ..points import OperatingPoint, Subset
+from ..points import OperatingPoint, Subset, share_kept
 from .curves import Array, area, on_frontier, staircase, where_below, where_line_below
 from .resampling import Resampled, paired_difference, resample, seed_draws
 from .runs import SystemRun
@@ -130,9 +130,9 @@ def _scores(parts: Sequence[Subset]) -> dict[str, Spread]:
 
 
 def _kept(scores: Sequence[float], dense: Sequence[float | None]) -> Spread | None:
-    """Share of the dense score, seed by seed; none where a dense model was not scored, or scored 0."""
-    shares = [own / whole for own, whole in zip(scores, dense, strict=True) if whole]
-    return Spread.of(shares) if len(shares) == len(scores) else None
+    """Share of the dense score, seed by seed; none where it means nothing for one, see ``share_kept``."""
+    shares = [share_kept(own, whole) for own, whole in zip(scores, dense, strict=True)]
+    return None if None in shares else Spread.of(share for share in shares if share is not None)
 
 
 def _speedup(dense: Sequence[float], parts: Sequence[Subset]) -> Spread:

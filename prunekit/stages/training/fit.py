@@ -99,7 +99,9 @@ class Fitter:
 
     def autocast_of(self, model: nn.Module) -> torch.dtype | None:
         """What a model computes in, as it is now: see :func:`autocast_dtype`."""
-        return autocast_dtype(self.settings.precision, self.device, model)
+        computing = self.context.computing
+        quicker = None if computing is None else computing.bfloat16
+        return autocast_dtype(self.settings.precision, self.device, model, quicker)
 
     def batches(self, count: int, purpose: str) -> Iterator[dict[str, Tensor]]:
         """At most ``count`` batches of training examples, drawn for a purpose, on the device."""
@@ -160,9 +162,9 @@ class Fitter:
         folder = self.context.folder / "work" / phase
         if PartialState().is_main_process:
             folder.mkdir(parents=True, exist_ok=True)
-            checkpoints.last_complete(folder)
+            checkpoints.last_to_go_on_from(folder)
         PartialState().wait_for_everyone()
-        resumed = checkpoints.last_complete(folder)
+        resumed = checkpoints.last_to_go_on_from(folder)
         done = int(resumed.name.rpartition("-")[2]) if resumed is not None else 0
         if resumed is not None:
             logger.info("%s goes on after step %d of %d", phase, done, steps)
@@ -183,7 +185,7 @@ class Fitter:
             )
             if done >= steps:
                 # The Trainer would take one step more.
-                trainer.state = trainer.state.load_from_json(str(resumed / "trainer_state.json"))  # type: ignore[operator]
+                trainer.state = trainer.state.load_from_json(str(resumed / checkpoints.STATE))  # type: ignore[operator]
                 trainer._load_from_checkpoint(str(resumed))
             else:
                 trainer.train(resume_from_checkpoint=str(resumed) if resumed is not None else None)

@@ -13,7 +13,9 @@ from prunekit.machine import processor
 WORTH_CASTING = 50.0
 
 
-def autocast_dtype(precision: str, device: torch.device, model: nn.Module) -> torch.dtype | None:
+def autocast_dtype(
+    precision: str, device: torch.device, model: nn.Module, quicker: bool | None = None
+) -> torch.dtype | None:
     """What a model computes in under autocast, or ``None`` for plain float32.
 
     Args:
@@ -21,17 +23,24 @@ def autocast_dtype(precision: str, device: torch.device, model: nn.Module) -> to
             quicker in it, and on a processor only if the model's linear layers are wide enough to gain by it.
         device: that it computes on.
         model: as it is now: a slim one may be better off in float32 where the dense one is not.
+        quicker: whether the hardware is quicker in bfloat16, where that was decided before; default: see
+            :func:`quicker_in_bfloat16`.
     """
     if precision == "float32":
         return None
     if precision == "bfloat16":
         return torch.bfloat16
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    gains = quicker_in_bfloat16(device) if quicker is None else quicker
     if device.type == "cpu":
-        gains = cpu_is_quicker_in_bfloat16() and multiply_adds_per_number(model) >= WORTH_CASTING
-        return torch.bfloat16 if gains else None
-    return None
+        gains = gains and multiply_adds_per_number(model) >= WORTH_CASTING
+    return torch.bfloat16 if gains else None
+
+
+def quicker_in_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware is quicker in bfloat16 than in float32; a processor: with wide enough layers."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and cpu_is_quicker_in_bfloat16()
 
 
 def cpu_is_quicker_in_bfloat16() -> bool:

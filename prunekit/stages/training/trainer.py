@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from transformers import (
 
 from ... import console
 from ...distill.teachers import computing
-from ...errors import RunError, TrainingError
+from ...errors import RunError, TrainingError, first_line
 from ..base import derive_seed
 from . import checkpoints
 from .batches import EpochSampler, Rows
@@ -229,11 +229,31 @@ class StageTrainer(Trainer):
         weights = state_dict if state_dict is not None else self.model.state_dict()
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        with _loading(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with _loading(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
     def _save_rng_state(self, output_dir: str) -> None:
         """Nothing: see the class."""
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         """Nothing: see the class."""
+
+
+@contextmanager
+def _loading(checkpoint: str | None) -> Iterator[None]:
+    """Of a checkpoint: weights and numbers alone are read, whatever else a file holds is not run."""
+    try:
+        yield
+    except Exception as error:  # torch and transformers each raise their own
+        raise RunError(
+            f"the checkpoint {checkpoint} does not hold what it should: {first_line(error)[:200]}",
+            "remove this folder: training then goes on from the checkpoint before, or from its beginning",
+        ) from error
 
 
 class _Flow(TrainerCallback):
