@@ -14,7 +14,7 @@ from ..recipes import ComparedRun
 from ..recipes.differences import difference_lines, differences
 from ..runs import compared_with, info_of, is_done, record_changed
 from .backbones import backbone_words
-from .notes import effort_notes, machine_notes, settings_notes
+from .notes import data_notes, effort_notes, machine_notes, settings_notes
 from .results import Finished, deciding
 from .sharing import prefix_digests
 
@@ -51,6 +51,7 @@ def collect(runs: Sequence[Finished]) -> tuple[RunReport, Comparison]:
     notes = [
         *comparison.notes,
         *settings_notes(runs, reports),
+        *data_notes(runs),
         *effort_notes(runs, reports),
         *machine_notes(reports),
     ]

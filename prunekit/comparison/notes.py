@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..recipes.differences import ABSENT, differences
 from ..runs import compared_with
+from ..runs.data import differing_splits
 from .results import Finished, deciding
 from .sharing import prefix_digests
 
@@ -67,6 +68,20 @@ def _shared_settings(one: Finished) -> dict[str, Any]:
     found = {k: v for k, v in deciding(recipe).items() if k.startswith(_SHARED) or k in _SHARED_KEYS}
     seed = recipe.seed if recipe.data.seed is None else recipe.data.seed
     return {**found, "data.seed": seed}
+
+
+def data_notes(runs: Sequence[Finished]) -> list[str]:
+    """Which systems name the same data as the first one of their task and seed, and had other examples."""
+    first: dict[tuple[str, int], Finished] = {}
+    notes = []
+    for one in runs:
+        own = first.setdefault((one.run.task, one.run.seed), one)
+        if splits := differing_splits(own.folder, one.folder):
+            notes.append(
+                f"{one.run.label} on {one.run.task} with seed {one.run.seed} names the data of "
+                f"{own.run.label}, and had other examples ({', '.join(splits)}): they changed in between."
+            )
+    return notes
 
 
 def effort_notes(runs: Sequence[Finished], reports: Sequence[RunReport]) -> list[str]:

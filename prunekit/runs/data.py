@@ -75,6 +75,18 @@ def data_of(run: Path) -> DataRecord | None:
     return read_record(file, DataRecord, _DAMAGED) if file.is_file() else None
 
 
+def differing_splits(one: Path, other: Path) -> list[str]:
+    """Splits whose examples differ in two runs that ask for the same data: a file changed between them.
+
+    Raises:
+        DamagedRun: what they began with cannot be read.
+    """
+    first, second = data_of(one), data_of(other)
+    if first is None or second is None or first.asked != second.asked:
+        return []
+    return [name for name, split in first.splits.items() if second.splits.get(name) != split]
+
+
 def settle_data(run: Path, recipe: Recipe, task: EncodedTask, write: bool) -> None:
     """Refuse other data than the run began with; a run that has not said what it begins with says so now.
 

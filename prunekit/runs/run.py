@@ -249,8 +249,10 @@ class Run:
         aside = self.folder / _ASIDE
         if not aside.is_dir() or (self.recipe.compare is not None and self.recipe.compare.grid):
             return  # with a grid, that goes on
-        if not (self.folder / KEPT).is_file():
-            for entry in [entry for entry in aside.iterdir() if entry.name != RECIPE]:
+        moved = [entry for entry in aside.iterdir() if entry.name != RECIPE]
+        made_anew = any((self.folder / entry.name).is_dir() for entry in moved)
+        if not (self.folder / KEPT).is_file() and not made_anew:
+            for entry in moved:
                 entry.replace(self.folder / entry.name)
             shutil.rmtree(aside)
             return

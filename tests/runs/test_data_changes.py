@@ -223,3 +223,15 @@ def test_data_are_alike_however_they_lie_in_the_memory():
     moved = Dataset.from_dict({"text": ["text 0 ätext", " 1 ä", *texts[2:]], "label": list(range(9)),
                                "ids": [[n] * n for n in range(9)]})  # fmt: skip
     assert data._digest(whole) != data._digest(moved)
+
+
+def test_a_comparison_of_runs_with_other_examples_under_the_same_names_says_so(files, tmp_path, again):
+    from prunekit.commands.compare import compare_sources
+    from prunekit.reports import read_report
+
+    again(tmp_path / "a", data=files, name="early")
+    write_file("train.csv", rows(60)[::-1])
+    again(tmp_path / "a", data=files, name="late")
+    compare_sources(["a/early", "a/late"], output=tmp_path / "both")
+    notes = read_report(tmp_path / "both").comparison.notes
+    assert [note for note in notes if "late" in note and "had other examples (train, validation)" in note]
