@@ -97,6 +97,11 @@ def out() -> Console:
     return _Console(stderr=False)
 
 
+def say(words: str, style: str = "") -> None:
+    """One result on one line, never broken in the middle of a path."""
+    out().print(shown(words, keep=""), style=style, soft_wrap=True)
+
+
 @cache
 def err() -> Console:
     """Logs, progress and errors, on standard error: one console, so that lines do not cut through bars."""

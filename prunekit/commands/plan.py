@@ -78,12 +78,14 @@ def read_task(recipe: Recipe) -> tuple[EncodedTask | None, int | None]:
 
 
 def _print_head(planned: Plan) -> None:
-    out, recipe = console.out(), planned.recipe
-    out.print(f"{recipe.name}", style="bold", end="")
-    out.print(f": {recipe.description}" if recipe.description else "", soft_wrap=True)
-    out.print(f"  model  {recipe.model.name}, {_exits(planned)}", soft_wrap=True)
-    out.print(f"  data   {_data(planned)}", soft_wrap=True)
-    out.print(f"  run    {recipe.output}/{recipe.name}, seed {recipe.seed}\n", soft_wrap=True)
+    recipe = planned.recipe
+    description = " ".join(recipe.description.split())
+    console.out().print(recipe.name, style="bold", end="")
+    console.say(f": {description}" if description else "")
+    console.say(f"  model  {recipe.model.name}, {_exits(planned)}")
+    console.say(f"  data   {_data(planned)}")
+    console.say(f"  run    {recipe.output}/{recipe.name}, seed {recipe.seed}")
+    console.say("")
 
 
 def _exits(planned: Plan) -> str:
@@ -208,19 +210,17 @@ def _print_layers(planned: Plan) -> None:
     console.out().print(layers)
     rank = figures.embedding_rank
     if rank is not None:
-        console.out().print(f"word embedding: rank {rank}")
+        console.say(f"word embedding: rank {rank}")
 
 
 def _print_notes(planned: Plan) -> None:
-    out = console.out()
     if planned.cached:
-        out.print(
+        console.say(
             f"the teacher's answers to the training examples, kept on disk while the recipe is applied: "
-            f"{sum(planned.cached.values()) / 2**20:,.0f} MiB",
-            soft_wrap=True,
+            f"{sum(planned.cached.values()) / 2**20:,.0f} MiB"
         )
     if not planned.sizes_known:
-        out.print("what each layer keeps is decided by scores; that the target can be met was checked")
+        console.say("what each layer keeps is decided by scores; that the target can be met was checked")
 
 
 def _print_comparison(planned: Plan, compared: Sequence[PlannedRun]) -> None:
@@ -250,7 +250,7 @@ def _print_comparison(planned: Plan, compared: Sequence[PlannedRun]) -> None:
     console.out().print(table)
     steps_of_all = [run.steps for run in compared if run.steps is not None]
     if len(steps_of_all) == len(compared):
-        console.out().print(f"{len(compared)} runs, {sum(steps_of_all):,} optimizer steps", soft_wrap=True)
+        console.say(f"{len(compared)} runs, {sum(steps_of_all):,} optimizer steps")
     for run in compared[1:]:
         for note in run.plan.recipe.notes:
             logger.warning("%s: %s", run.place, note)

@@ -39,7 +39,7 @@ def report_on(source: str, *, length: int, depth: int) -> None:
     print_counts(counted, depth)
     guarantee = guarantee_of(getattr(model, "config", None))
     if guarantee is not None:
-        console.out().print(f"guarantee: {guarantee['words']}", soft_wrap=True)
+        console.say(f"guarantee: {guarantee['words']}")
 
 
 def print_counts(counts: Counts, depth: int) -> None:
@@ -74,7 +74,7 @@ def print_counts(counts: Counts, depth: int) -> None:
         out.print(exits)
     if counts.uncounted:
         names = ", ".join(f"{name} ({times}x)" for name, times in counts.uncounted.items())
-        out.print(f"not counted, so the totals are too small: {names}", style="yellow")
+        console.say(f"not counted, so the totals are too small: {names}", style="yellow")
 
 
 def _refuse_missing(source: str) -> None:

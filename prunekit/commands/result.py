@@ -27,13 +27,13 @@ def show_result(folder: Path) -> None:
         for row in rows:
             table.add_row(*map(str, row))
         out.print(table)
-        out.print(summary_sentence(report), style="bold", soft_wrap=True)
+        console.say(summary_sentence(report), style="bold")
         if report.comparison is not None:
             print_comparison(report.comparison)
     for name, place in (("model", folder / "model"), ("report", report_folder / "index.html")):
         if place.exists():
-            out.print(f"{name:<7} {place}", soft_wrap=True)
-    out.print(f"{'run':<7} {folder}", soft_wrap=True)
+            console.say(f"{name:<7} {place}")
+    console.say(f"{'run':<7} {folder}")
 
 
 def show_comparison(folder: Path) -> None:
@@ -46,7 +46,7 @@ def show_comparison(folder: Path) -> None:
             f"the report in {folder} holds no comparison", "give several runs, or one with compare"
         )
     print_comparison(report.comparison)
-    console.out().print(f"{'report':<7} {folder / 'index.html'}", soft_wrap=True)
+    console.say(f"{'report':<7} {folder / 'index.html'}")
 
 
 def print_comparison(comparison: Comparison) -> None:
@@ -77,4 +77,4 @@ def print_comparison(comparison: Comparison) -> None:
             for row in rows:
                 table.add_row(*map(str, row))
             out.print(table)
-    out.print(compared_sentence(comparison), style="bold", soft_wrap=True)
+    console.say(compared_sentence(comparison), style="bold")
