@@ -7,7 +7,6 @@ PyTorch and transformers are imported inside the commands, so that ``--help`` an
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import sys
@@ -424,7 +423,6 @@ def schema() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code; an error becomes one message, not a traceback."""
-    _settle_streams()
     console.setup()
     # Parts that a recipe names by import path may lie in the folder one works in.
     registry.import_folder = Path.cwd()
@@ -435,26 +433,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         except OSError:  # already told, or nobody is there to be told
             _discard(stream)
     sys.exit(code)
-
-
-def _settle_streams() -> None:
-    """Have streams that can take all that is written to them, whatever the locale is.
-
-    Into a pipe or a file goes UTF-8; a terminal is shown ``?`` for what it cannot show. A closed stream takes
-    all that is written to it, and its number is in use, so that no file is opened under it.
-    """
-    while (taken := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(taken)
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
-        elif isinstance(stream, io.TextIOWrapper):
-            if stream.isatty():
-                stream.reconfigure(errors="replace")
-            else:
-                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -500,8 +478,10 @@ def _text(number: int, argument: str) -> str:
     if has_surrogates(argument):
         try:
             argument = os.fsencode(argument).decode("utf-8")
-        except UnicodeError:
-            wrong = "is not UTF-8"
+        except UnicodeDecodeError as error:
+            wrong = f"is not UTF-8: byte {error.start + 1} is 0x{error.object[error.start]:02x}"
+        except UnicodeEncodeError:
+            wrong = "is not UTF-8: it holds half a character"
     if wrong is not None:
         raise PrunekitError(
             f"command line: argument {number}, {shown(argument, keep='')!r}, {wrong}",

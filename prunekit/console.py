@@ -187,14 +187,15 @@ def _prepare_streams() -> None:
     """Nothing that is printed may end the program: neither a closed stream nor a character it cannot show.
 
     What is closed (``>&-``) is put on the null device, in the order of the numbers, so that no file that is
-    opened later gets the number of a standard stream. What an encoding lacks comes out as an escape.
+    opened later gets the number of a standard stream. Into a pipe or a file goes UTF-8, whatever the locale
+    is; what a terminal's encoding lacks comes out as an escape.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - for good
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
 
 
 def quiet_libraries() -> None:

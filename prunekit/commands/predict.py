@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import console
 from ..errors import CheckpointError, DataError, RecipeError
-from ..text import has_surrogates, shown
+from ..text import shown
 from .sources import model_folder, run_of
 
 if TYPE_CHECKING:
@@ -242,7 +241,6 @@ def _check_ids(inputs: Any, limits: dict[str, int | None], batch: Sequence[Place
 
 
 def _from_arguments(texts: Sequence[str], pair: bool) -> list[Placed]:
-    texts = [_argument(text, number) for number, text in enumerate(texts, 1)]
     if not pair:
         return [(f"argument {number}", (text,)) for number, text in enumerate(texts, 1)]
     if len(texts) % 2:
@@ -251,22 +249,6 @@ def _from_arguments(texts: Sequence[str], pair: bool) -> list[Placed]:
         (f"arguments {number} and {number + 1}", (texts[number - 1], texts[number]))
         for number in range(1, len(texts), 2)
     ]
-
-
-def _argument(text: str, number: int) -> str:
-    """An argument as the text it is: Python leaves what the locale cannot read as single bytes in it."""
-    if not has_surrogates(text):
-        return text
-    try:
-        return os.fsencode(text).decode("utf-8")
-    except UnicodeDecodeError as error:
-        where = f"byte {error.start + 1} is 0x{error.object[error.start]:02x}"
-    except UnicodeEncodeError:
-        where = f"it holds half a character, {shown(text, keep='')}"
-    raise DataError(
-        f"argument {number} is not UTF-8 text: {where}",
-        "have the terminal write UTF-8, or put the texts into a file in UTF-8: --file FILE",
-    )
 
 
 def _from_file(file: str, pair: bool, source: str) -> list[Placed]:
@@ -292,11 +274,6 @@ def _from_standard_input(pair: bool) -> Iterator[Placed]:
     from ..data import lines_of_stream
 
     name = "standard input"
-    if sys.stdin is None:
-        raise DataError(
-            f"no texts are given, and {name} is closed",
-            "give texts as arguments, or a file of them: --file FILE",
-        )
     if sys.stdin.isatty():
         console.err().print("reading texts from the terminal, a line each; end with Ctrl-D")
     binary = getattr(sys.stdin, "buffer", None)
