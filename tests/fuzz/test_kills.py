@@ -19,9 +19,9 @@ def test_killed_a_few_times_a_run_ends_as_if_it_never_was(tmp_path):
     # What the harness would not see it could not miss.
     unbroken = tmp_path / "unbroken" / "runs"
     (unbroken / "micro" / ".left.tmp").touch()
-    weights = unbroken / "micro" / "stages" / "1-finetune" / "model" / "model.safetensors"
+    weights = unbroken / "micro" / "stages" / "4-recover" / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     assert differences(harness.unbroken, picture(unbroken)) == [
-        "differs: micro/stages/1-finetune/model/model.safetensors",
+        "differs: micro/stages/4-recover/model/model.safetensors",
         "left over: micro/.left.tmp",
     ]

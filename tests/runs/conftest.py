@@ -7,17 +7,11 @@ import pytest
 for folder in (Path(__file__).parent, Path(__file__).parents[1] / "stages"):
     sys.path.insert(0, str(folder))
 
-SHORT = {
-    "finetune": {"epochs": 1, "learning_rate": 1e-3},
-    "assistant": {"epochs": 1, "learning_rate": 1e-3},
-    "evaluate": {"thresholds": [0.2, 0.6]},
-    "stages": ["finetune", "assistant", "evaluate"],
-}
-
 
 @pytest.fixture(scope="session")
 def short_run(tmp_path_factory):
     """Three stages, applied without a break; not to be changed."""
+    from short import SHORT
     from tiny import apply
 
     return apply(tmp_path_factory.mktemp("short"), **SHORT)
@@ -32,6 +26,7 @@ def run(short_run, tmp_path):
 @pytest.fixture
 def again(tmp_path):
     """Applies that recipe as ``prunekit apply`` does, and gives the keys of the stages that were run."""
+    from short import SHORT
     from tiny import tiny_recipe
 
     from prunekit import comparison

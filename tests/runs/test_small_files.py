@@ -4,6 +4,8 @@ import json
 import shutil
 
 import pytest
+from short import SHORT
+from tiny import tiny_recipe
 
 from prunekit.calibration import read_tries
 from prunekit.errors import RunError
@@ -62,9 +64,6 @@ def test_the_recipe(run, again, content):
 
 
 def test_a_run_whose_recipe_is_damaged_is_kept_by_fresh(run, tmp_path):
-    from conftest import SHORT
-    from tiny import tiny_recipe
-
     (run / "recipe.yaml").write_bytes(b"\xff")
     with Run(tiny_recipe(tmp_path, **SHORT), fresh=True) as held:
         assert not held.resumed

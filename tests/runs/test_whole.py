@@ -88,7 +88,7 @@ BROKEN = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("number", "content"), enumerate(BROKEN))
+@pytest.mark.parametrize(("number", "content"), list(enumerate(BROKEN)))
 def test_a_damaged_record_of_a_stage_has_it_made_again(run, again, caplog, number, content):
     stage = ("1-finetune", "3-evaluate")[number % 2]
     before = weights(run)
