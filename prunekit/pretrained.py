@@ -30,6 +30,7 @@ NO_CODE: dict[str, Any] = {"trust_remote_code": False}
 _MOST_LAYERS, _MOST_CLASSES, _MOST = 300, 1_000_000, 2**40
 _LAYERS = ("layers", "layer", "experts", "depth", "depths", "stages", "blocks")
 _MOST_BYTES = 64 << 20
+_MOST_WORDS = 300
 _COPY = "the file is damaged or of another kind: copy the model folder again"
 
 
@@ -275,7 +276,8 @@ def _unreadable(name: str, error: Exception) -> PrunekitError:
     refused = system_error(error)
     if refused is not None:
         return CheckpointError(f"cannot read the model in {shown(name)}: {refused.message}", refused.mend)
-    words, folder, name = shown(first_line(error)), _is_folder(name), shown(name)
+    told = " ".join(str(error).split()) or repr(error)
+    words, folder, name = shown(told[:_MOST_WORDS]), _is_folder(name), shown(name)
     if "custom code" in str(error) or "trust_remote_code" in str(error):
         return UnsupportedModelError(
             f"the model {name} needs code of its own, which prunekit does not run",
