@@ -70,3 +70,29 @@ def test_scale_gradient_is_the_identity_forward():
     assert torch.equal(scaled, value)
     scaled.sum().backward()
     assert torch.equal(value.grad, torch.full((4,), 0.25))
+
+
+def test_the_loss_of_a_hidden_state_is_scaled_on_its_way_too():
+    """Of layer i: it reaches layer k times (L - i + 1) / (L - k + 1), the embeddings as layer 1."""
+    model = MultiExitForSequenceClassification.from_backbone(backbone("bert"), reads="mean").double().eval()
+    inputs, depth = batch(), 3
+    layers = model.backbone.encoder.layer
+    weights = [layer.output.dense.weight for layer in layers] + [
+        model.backbone.embeddings.word_embeddings.weight
+    ]
+    gradients = {}
+    for balanced in (False, True):
+        with gradient_equilibrium(model, balanced):
+            states = model(**inputs, output_hidden_states=True).hidden_states
+            gradients[balanced] = [
+                torch.autograd.grad(state.square().sum(), weights, retain_graph=True, allow_unused=True)
+                for state in states
+            ]
+    for i in range(1, depth + 1):
+        for k, (plain, scaled) in enumerate(zip(gradients[False][i], gradients[True][i], strict=True), 1):
+            reached = k if k <= depth else 1
+            if plain is None:
+                assert scaled is None and k > i
+                continue
+            factor = (depth - i + 1) / (depth - reached + 1)
+            assert torch.allclose(scaled, plain * factor, rtol=1e-8, atol=1e-12), (i, k)
