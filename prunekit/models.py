@@ -180,7 +180,7 @@ def load_backbone(model: ModelConfig, vocab_size: int | None = None) -> PreTrain
     """
     config = load_config(model, vocab_size)
     if model.is_builtin:
-        return _checked(_built(model, config))
+        return _checked(built(model, config))
     if config.model_type.startswith("prunekit"):
         from .checkpoints import load
 
@@ -231,11 +231,16 @@ def skeleton(model: ModelConfig, vocab_size: int | None = None) -> PreTrainedMod
         if isinstance(config, MultiExitConfig):
             with reading(model.name), registered_alone():
                 return MultiExitForSequenceClassification(config).backbone
-        return _checked(_built(model, config))
+        return _checked(built(model, config))
 
 
-def _built(model: ModelConfig, config: PretrainedConfig) -> PreTrainedModel:
+def built(model: ModelConfig, config: PretrainedConfig, auto: Any = AutoModel) -> PreTrainedModel:
     """A fresh model of a configuration, which may hold anything.
+
+    Args:
+        model: what the recipe says of it.
+        config: of the model.
+        auto: the auto class of what is made: the bare model, or one with a task's head.
 
     Raises:
         RecipeError: none can be made; of a family that is not known, or not with these values.
@@ -243,9 +248,7 @@ def _built(model: ModelConfig, config: PretrainedConfig) -> PreTrainedModel:
     if type(config) in AutoModel._model_mapping:
         require_architecture(config.model_type)
     try:
-        return AutoModel.from_config(
-            config, attn_implementation=model.attention, dtype=torch.float32, **NO_CODE
-        )
+        return auto.from_config(config, attn_implementation=model.attention, dtype=torch.float32, **NO_CODE)
     except (PrunekitError, MemoryError):
         raise
     except Exception as error:  # whatever its modules raise

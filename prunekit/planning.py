@@ -239,8 +239,7 @@ def _published(recipe: Recipe, vocab_size: int | None, names: list[str] | None) 
     """
     from transformers import AutoModelForSequenceClassification
 
-    from .models import load_config, skeleton
-    from .pretrained import NO_CODE
+    from .models import built, load_config, skeleton
 
     config = load_config(recipe.model, vocab_size)
     if config.model_type.startswith("prunekit"):
@@ -248,7 +247,7 @@ def _published(recipe: Recipe, vocab_size: int | None, names: list[str] | None) 
         return _with_exits(last, skeleton(recipe.model, vocab_size), names)
     config.num_labels = 2 if names is None else len(names)
     with torch.device("meta"):
-        return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, **NO_CODE)
+        return built(recipe.model, config, AutoModelForSequenceClassification)
 
 
 def _with_exits(exits: ExitsConfig, model: Any, names: list[str] | None) -> Any:

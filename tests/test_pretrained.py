@@ -375,3 +375,12 @@ def test_the_network_is_there_again_after_a_folder_was_read(plain):
     load_backbone(ModelConfig(name=str(plain)))
     assert constants.HF_HUB_OFFLINE is False
     assert prunekit.__version__
+
+
+def test_a_head_that_no_configuration_can_make_is_the_configurations_fault():
+    from prunekit.models import built
+
+    config = load_config(ModelConfig(), 50)
+    config.classifier_dropout = 1.5
+    with pytest.raises(RecipeError, match="dropout probability"):
+        built(ModelConfig(), config, AutoModelForSequenceClassification)

@@ -100,7 +100,7 @@ def _plain_bert(folder: Path, tokenizer: Path) -> None:
 
     words = AutoTokenizer.from_pretrained(tokenizer)
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 32}
-    BertModel(BertConfig(vocab_size=len(words), max_position_embeddings=64, **sizes)).save_pretrained(folder)
+    BertModel(BertConfig(vocab_size=len(words), max_position_embeddings=128, **sizes)).save_pretrained(folder)
     words.save_pretrained(folder)
 
 
