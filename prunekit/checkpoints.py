@@ -21,7 +21,6 @@ from .errors import CheckpointError, PrunekitError
 from .exits import MultiExitConfig, MultiExitForSequenceClassification
 from .files import sync
 from .pretrained import json_object, read_config, reading, refuse_not_finite
-from .registry import registered_alone
 from .slim import SlimConfig, SlimLoader
 from .text import shown
 
@@ -105,7 +104,7 @@ def load(folder: str | os.PathLike[str], *, into: nn.Module | None = None, **kwa
     if not weights.is_file() and not (source / SAFE_WEIGHTS_INDEX_NAME).is_file():
         raise CheckpointError(f"{name} is not a model folder: there is no {WEIGHTS_FILE}")
     try:
-        with reading(source), registered_alone():
+        with reading(source):
             if weights.is_file():
                 with weights.open("rb"):  # safetensors calls a file that may not be read missing
                     pass

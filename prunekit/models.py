@@ -20,9 +20,8 @@ from .architectures import (
     LAYOUTS,
     architecture_of,
     backbone_of,
+    id_limits,
     require_architecture,
-    segments_of,
-    vocabulary,
 )
 from .errors import (
     CheckpointError,
@@ -44,7 +43,6 @@ from .pretrained import (
     refuse_not_finite,
     with_padding,
 )
-from .registry import registered_alone
 from .text import shown
 
 if TYPE_CHECKING:
@@ -125,7 +123,7 @@ def load_config(model: ModelConfig, vocab_size: int | None = None) -> Pretrained
     else:
         layout, found = _layout(model)
         if layout is None:
-            config = read_config(model.name, model.revision)
+            config = read_config(model.name, model.revision, found)
         else:
             with reading(model.name):
                 config = layout.config(found)
@@ -229,7 +227,7 @@ def skeleton(model: ModelConfig, vocab_size: int | None = None) -> PreTrainedMod
     config = load_config(model, vocab_size)
     with torch.device("meta"):
         if isinstance(config, MultiExitConfig):
-            with reading(model.name), registered_alone():
+            with reading(model.name):
                 return MultiExitForSequenceClassification(config).backbone
         return _checked(built(model, config))
 
@@ -295,17 +293,14 @@ def check_tokens(task: EncodedTask, backbone: nn.Module, name: str) -> None:
     Raises:
         DataError: naming the split and the id.
     """
-    tokens, segments = vocabulary(backbone), segments_of(backbone)
+    limits = id_limits(backbone)
     for split, data in task.splits.items():
-        for column, limit, what in (
-            ("input_ids", tokens, "tokens in its embedding"),
-            ("token_type_ids", segments, "segments"),
-        ):
+        for column, limit in limits.items():
             most = largest_id(data, column)
-            if limit is not None and most is not None and most >= limit:
+            if most is not None and most >= limit:
                 raise DataError(
                     f"the tokenizer of {shown(name)} gives {column} up to {most} in the {split} examples, "
-                    f"and the model has {limit} {what} (0 to {limit - 1}): they do not belong together",
+                    f"and the model has {limit} (0 to {limit - 1}): they do not belong together",
                     "give the tokenizer that the model was trained with; for tokens that were added to it, "
                     "call model.resize_token_embeddings(len(tokenizer)) and save both",
                 )

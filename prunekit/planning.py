@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from .errors import BudgetError, PrunekitError, RecipeError
+from .errors import BudgetError, PrunekitError, RecipeError, first_line
 from .machine import memory_bytes
 from .recipes import Recipe
+from .text import shown
 
 if TYPE_CHECKING:
     from .budgets import Budget
@@ -320,8 +321,6 @@ def _check_runs(backbone: Any) -> None:
         RecipeError: it cannot be run.
     """
     from .architectures import architecture_of
-    from .errors import first_line
-    from .text import shown
 
     architecture, training = architecture_of(backbone), backbone.training
     try:

@@ -84,13 +84,21 @@ def described(source: str | os.PathLike[str], revision: str | None = None) -> di
     return dict(found)
 
 
-def read_config(source: str | os.PathLike[str], revision: str | None = None) -> Any:
+def read_config(
+    source: str | os.PathLike[str], revision: str | None = None, found: Mapping[str, Any] | None = None
+) -> Any:
     """The configuration of a folder, or of a repository of the hub, as its class in ``transformers``.
+
+    Args:
+        source: the folder or the name.
+        revision: on the hub.
+        found: what :func:`described` gave of it, where that was asked already.
 
     Raises:
         CheckpointError: it cannot be read, or needs code that is not in ``transformers``.
     """
-    described(source, revision)
+    if found is None:
+        described(source, revision)
     with reading(source):
         return AutoConfig.from_pretrained(source, revision=revision, **NO_CODE)
 

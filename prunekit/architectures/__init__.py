@@ -83,15 +83,13 @@ def longest_input(model: nn.Module) -> int | None:
     return limit - next((m.padding_idx + 1 for m in tables if m.padding_idx is not None), 0)
 
 
-def vocabulary(model: nn.Module) -> int:
-    """Tokens that the model's word embedding has."""
-    return shape_of(model).vocab_size
-
-
-def segments_of(model: nn.Module) -> int | None:
-    """Segments that the model tells apart; ``None`` where it takes no notice of them."""
-    found = (m for name, m in backbone_of(model).named_modules() if name.endswith("token_type_embeddings"))
-    return next((m.num_embeddings for m in found if isinstance(m, nn.Embedding)), None)
+def id_limits(model: nn.Module) -> dict[str, int]:
+    """How many ids the model has an embedding for: of tokens, and of segments where it has some."""
+    limits = {"input_ids": shape_of(model).vocab_size}
+    for name, module in backbone_of(model).named_modules():
+        if name.endswith("token_type_embeddings") and isinstance(module, nn.Embedding):
+            limits["token_type_ids"] = module.num_embeddings
+    return limits
 
 
 def shape_of(model: nn.Module) -> ModelShape:
@@ -124,6 +122,7 @@ __all__ = [
     "backbone_of",
     "even_layers",
     "first_token",
+    "id_limits",
     "last_token",
     "longest_input",
     "narrowed",
@@ -131,11 +130,9 @@ __all__ = [
     "registry",
     "require_architecture",
     "reshape",
-    "segments_of",
     "select_rows",
     "shape_of",
     "singular_values",
     "take_poolers",
     "truncated_svd",
-    "vocabulary",
 ]

@@ -179,10 +179,10 @@ def predictions(
     """
     import torch
 
-    from ..architectures import segments_of, vocabulary
+    from ..architectures import id_limits
 
     limit = most_tokens(model, tokenizer)
-    limits = {"input_ids": vocabulary(model), "token_type_ids": segments_of(model)}
+    limits = id_limits(model)
     names: Any = model.config.id2label
     waiting = iter(texts)
     strange: list[str] = []
@@ -225,10 +225,10 @@ def predictions(
         )  # fmt: skip
 
 
-def _check_ids(inputs: Any, limits: dict[str, int | None], batch: Sequence[Placed]) -> None:
+def _check_ids(inputs: Any, limits: dict[str, int], batch: Sequence[Placed]) -> None:
     """Raise ``DataError`` naming the first text whose ids the model has no embedding for."""
     for name, limit in limits.items():
-        if limit is None or name not in inputs:
+        if name not in inputs:
             continue
         most = inputs[name].amax(dim=1)
         if int(most.max()) >= limit:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from ..errors import DataError
 from .opening import lines_of
-from .tables import Columns, Table
+from .tables import Columns, Malformed, Table
 
 logger = logging.getLogger(__name__)
 
@@ -22,14 +22,6 @@ _VALUE = re.compile(r'(?:"([^"]*(?:""[^"]*)*)"|[^"\t\r\n]*)(?:\t|\r\n|\r|\n|\Z)'
 
 # A record and the line it begins on.
 _Record = tuple[int, list[str]]
-
-
-class _Malformed(Exception):
-    """A record that is not quoted as csv is; with the line it begins on."""
-
-    def __init__(self, line: int, reason: str) -> None:
-        super().__init__(reason)
-        self.line = line
 
 
 def read_delimited(text: str, path: str, key: str, kind: str) -> Table:
@@ -59,7 +51,7 @@ def read_delimited(text: str, path: str, key: str, kind: str) -> Table:
         try:
             unquoted = kind == "tsv" and separator == "\t"
             records = _tabbed(text, path) if unquoted else list(_records(text, separator, True))
-        except _Malformed as error:
+        except Malformed as error:
             raise DataError(
                 f"{key}: {path} is not a readable {kind} file: the row on line {error.line} {error}",
                 "close every quotation mark, and double those inside of a quoted value",
@@ -195,7 +187,7 @@ def _records(text: str, separator: str, quoted: bool) -> Iterator[_Record]:
             record = next(reader, None)
         except csv.Error as error:
             never = "unexpected end" in str(error)
-            raise _Malformed(
+            raise Malformed(
                 line,
                 "opens a quotation mark that is never closed"
                 if never

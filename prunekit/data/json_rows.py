@@ -9,21 +9,13 @@ from typing import Any
 
 from ..errors import DataError
 from .opening import lines_of
-from .tables import Columns, Table
+from .tables import Columns, Malformed, Table
 
 _EXPECTED = 'expected an object on each line, or one array of objects, such as [{"text": "...", "label": 1}]'
 _BLANK = re.compile(r"[ \t\r\n]*")
 
 # An object, and the line it begins on.
 _Row = tuple[int, dict[str, Any]]
-
-
-class _Malformed(Exception):
-    """Something that is not JSON, or no object; with its line."""
-
-    def __init__(self, line: int, reason: str) -> None:
-        super().__init__(reason)
-        self.line = line
 
 
 def read_json(text: str, path: str, key: str, kind: str) -> Table:
@@ -41,7 +33,7 @@ def read_json(text: str, path: str, key: str, kind: str) -> Table:
     array = text.lstrip().startswith("[")
     try:
         rows = list(_of_array(text) if array else _of_lines(text))
-    except _Malformed as error:
+    except Malformed as error:
         raise DataError(
             f"{key}: {path}, line {error.line}, is not a readable {kind} file: {error}", _EXPECTED
         ) from None
@@ -58,7 +50,7 @@ def _of_lines(text: str) -> Iterator[_Row]:
         if line:
             value, end = _value(line, 0, number)
             if end < len(line):
-                raise _Malformed(number, "more than one value")
+                raise Malformed(number, "more than one value")
             yield number, _object(value, number)
 
 
@@ -75,9 +67,9 @@ def _of_array(text: str) -> Iterator[_Row]:
             position = _after_blanks(text, position + 1)
     line += _line_ends(text[counted:position])
     if text[position : position + 1] != "]":
-        raise _Malformed(line, "the array is not closed: expected a comma or ]")
+        raise Malformed(line, "the array is not closed: expected a comma or ]")
     if text[position + 1 :].strip():
-        raise _Malformed(line, "there is something after the array")
+        raise Malformed(line, "there is something after the array")
 
 
 def _after_blanks(text: str, position: int) -> int:
@@ -94,19 +86,19 @@ def _value(text: str, position: int, line: int) -> tuple[Any, int]:
         return _DECODER.raw_decode(text, position)
     except json.JSONDecodeError as error:
         there = line + _line_ends(text[position : error.pos])
-        raise _Malformed(there, f"{error.msg[:1].lower()}{error.msg[1:]} (column {error.colno})") from None
+        raise Malformed(there, f"{error.msg[:1].lower()}{error.msg[1:]} (column {error.colno})") from None
     except RecursionError:
-        raise _Malformed(line, "it is nested too deeply") from None
+        raise Malformed(line, "it is nested too deeply") from None
     except _Repeated as error:
-        raise _Malformed(line, f"the key {error} is there twice in an object") from None
+        raise Malformed(line, f"the key {error} is there twice in an object") from None
     except ValueError:  # Python reads no longer ones
-        raise _Malformed(line, "it holds a number of thousands of digits") from None
+        raise Malformed(line, "it holds a number of thousands of digits") from None
 
 
 def _object(value: Any, line: int) -> dict[str, Any]:
     if not isinstance(value, dict):
         kind = {list: "an array", str: "a text", type(None): "null", bool: "true or false"}
-        raise _Malformed(line, f"the row is {kind.get(type(value), 'a number')}, not an object")
+        raise Malformed(line, f"the row is {kind.get(type(value), 'a number')}, not an object")
     return value
 
 

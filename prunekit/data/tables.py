@@ -7,6 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
+class Malformed(Exception):
+    """A record that is not what its kind of file has; with the line it begins on."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line = line
+
+
 class Columns(Mapping[str, list[Any]]):
     """Columns by name, each read when it is first asked for: what nobody needs is never decoded.
 

@@ -15,16 +15,18 @@ from transformers import AutoModel, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from ..architectures import (
+    Architecture,
     ModelShape,
     architecture_of,
     backbone_of,
+    first_token,
+    last_token,
     longest_input,
     reshape,
     select_rows,
     shape_of,
     take_poolers,
 )
-from ..architectures.base import Architecture, first_token, last_token
 from ..errors import CheckpointError, UnsupportedModelError
 from ..registry import registered_alone
 from .certainty import ExitCertainty
