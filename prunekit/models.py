@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
@@ -283,27 +283,33 @@ def load_tokenizer(model: ModelConfig, texts: Sequence[str] | None = None) -> Pr
 
 
 def check_tokens(task: EncodedTask, backbone: nn.Module, name: str) -> None:
-    """Refuse token and segment ids that the model has no embedding for, before anything is computed.
-
-    Args:
-        task: encoded by the model's tokenizer.
-        backbone: may be on the meta device.
-        name: of the model, for messages.
-
-    Raises:
-        DataError: naming the split and the id.
-    """
+    """:func:`check_ids` of all splits; the backbone may be on the meta device."""
     limits = id_limits(backbone)
     for split, data in task.splits.items():
-        for column, limit in limits.items():
-            most = largest_id(data, column)
-            if most is not None and most >= limit:
-                raise DataError(
-                    f"the tokenizer of {shown(name)} gives {column} up to {most} in the {split} examples, "
-                    f"and the model has {limit} (0 to {limit - 1}): they do not belong together",
-                    "give the tokenizer that the model was trained with; for tokens that were added to it, "
-                    "call model.resize_token_embeddings(len(tokenizer)) and save both",
-                )
+        check_ids(data, limits, f"the {split} examples", name)
+
+
+def check_ids(data: Any, limits: Mapping[str, int], where: str, name: str) -> None:
+    """Refuse token and segment ids that a model has no embedding for, before anything is computed.
+
+    Args:
+        data: encoded examples, as a split of :class:`~prunekit.data.EncodedTask`.
+        limits: of the model, see :func:`~prunekit.architectures.id_limits`.
+        where: what the examples are called.
+        name: of the model, whose tokenizer made the ids.
+
+    Raises:
+        DataError: naming the examples and the id.
+    """
+    for column, limit in limits.items():
+        most = largest_id(data, column)
+        if most is not None and most >= limit:
+            raise DataError(
+                f"the tokenizer of {shown(name)} gives {column} up to {most} in {where}, and the model has "
+                f"{limit} (0 to {limit - 1}): they do not belong together",
+                "give the tokenizer that the model was trained with; for tokens that were added to it, "
+                "call model.resize_token_embeddings(len(tokenizer)) and save both",
+            )
 
 
 def largest_id(data: Any, column: str) -> int | None:

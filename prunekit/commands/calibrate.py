@@ -158,8 +158,10 @@ def _of_file(
     data: Path,
     config: CalibrateConfig,
 ) -> _Examples:
+    from ..architectures import id_limits
     from ..calibration import check_examples, usable
     from ..data import collator, encode_examples, load_examples
+    from ..models import check_ids
     from ..runs import recipe_of
     from ..stages.outputs import examples_outputs
 
@@ -172,6 +174,7 @@ def _of_file(
     check_examples(len(examples), config.max_drop, config.confidence, config.bound)
     length = most_tokens(model, tokenizer) if recipe is None else recipe.training.max_length
     encoded, lengths, _ = encode_examples(examples, str(data), tokenizer, length)
+    check_ids(encoded, id_limits(model), str(data), str(source))
     # transformers wraps `to` such that type checkers lose its arguments.
     model.to(device())  # type: ignore[arg-type]
     outputs = examples_outputs(model, examples, encoded, lengths, collator(tokenizer), _BATCH)

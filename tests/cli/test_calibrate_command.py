@@ -296,3 +296,14 @@ def test_the_other_bound_is_named(prunekit, run, monkeypatch):
     assert said.code == 2
     assert "--bound binomial" in said.err
     assert prunekit(*asked, "binomial").code == 0
+
+
+def test_a_tokenizer_with_more_words_than_the_model_is_refused(prunekit, run, write):
+    model = run.parent / "model"
+    shutil.copytree(run / "model", model)
+    tokenizer = json.loads((model / "tokenizer.json").read_text(encoding="utf-8"))
+    tokenizer["model"]["vocab"]["mine"] = 100_000
+    (model / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    said = prunekit("calibrate", model, "--data", write("fresh.tsv", fresh(60)), *LOOSE)
+    assert said.code == 2
+    assert "input_ids up to 100000" in said.err and "do not belong together" in said.err
