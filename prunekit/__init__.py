@@ -72,7 +72,7 @@ def _is_command_line() -> bool:
 if not _is_command_line():
     # The auto classes of transformers know prunekit's models from here on. The command line imports what
     # a command needs, so that `prunekit --help` does not wait for torch.
-    from . import exits, slim  # noqa: F401
+    from . import exits, loading, slim  # noqa: F401
 
 __all__ = [
     "Architecture",

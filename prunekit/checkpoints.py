@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, load_model, save_model
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
-from .architectures import shape_of
-from .errors import CheckpointError, PrunekitError
+from .errors import CheckpointError, PrunekitError, UnsupportedModelError
 from .exits import MultiExitConfig, MultiExitForSequenceClassification
 from .files import sync
+from .groups import follow
 from .pretrained import json_object, read_config, reading, refuse_not_finite
+from .sizes import KEY, METHOD, apply, record, recorded, skeleton
 from .slim import SlimConfig, SlimLoader
 from .text import shown
 
@@ -49,6 +51,7 @@ def save(
     Raises:
         CheckpointError: the folder cannot be written, or holds something else; nothing is lost.
     """
+    model = unwrapped(model)
     target = Path(folder)
     if target.exists() and not _replaceable(target):
         raise CheckpointError(
@@ -132,11 +135,12 @@ def _load_described(source: Path, arguments: dict[str, Any]) -> nn.Module:
     elif isinstance(config, SlimConfig):
         loader = SlimLoader
     else:
-        raise CheckpointError(
-            f"{shown(str(source))} holds a model of type {config.model_type!r}, which prunekit did not write",
-            "load it with transformers' from_pretrained",
-        )
+        loader = _class_named(source, config)
+    if "quantization_config" in arguments and recorded(config) is not None:
+        loader = _narrowing(loader, config)
     model, info = loader.from_pretrained(source, config=config, output_loading_info=True, **arguments)
+    if isinstance(model, _Narrowed):
+        model.restore()
     for keys, what in ((info["missing_keys"], "lacks"), (info["unexpected_keys"], "also holds")):
         if keys:
             # transformers would go on with random weights in place of those that are missing.
@@ -148,6 +152,82 @@ def _load_described(source: Path, arguments: dict[str, Any]) -> nn.Module:
     return module
 
 
+def _class_named(source: Path, config: Any) -> type[PreTrainedModel]:
+    """The class of transformers that a folder was saved from."""
+    name = next(iter(config.architectures or ()), None)
+    kind = getattr(transformers, name, None) if isinstance(name, str) else None
+    if not (isinstance(kind, type) and issubclass(kind, PreTrainedModel)):
+        raise CheckpointError(
+            f"{shown(str(source))} holds a {shown(str(name))}, which is not a class of transformers",
+            f"load it with the class itself: {shown(str(name))}.from_pretrained(...), after `import prunekit`",
+        )
+    return kind
+
+
+class _Narrowed:
+    """A class that narrows itself when it is made, for folders that are quantised as they are loaded."""
+
+    def restore(self) -> None:
+        """Be the original class again."""
+        self.__class__ = type(self).__mro__[2]  # type: ignore[assignment]
+
+
+def _narrowing(original: type[PreTrainedModel], config: Any) -> Any:
+    changes = recorded(config)
+    delattr(config, KEY)
+
+    class Narrowing(_Narrowed, original):  # type: ignore[valid-type, misc]
+        def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+            super().__init__(config, *args, **kwargs)
+            apply(self, changes or {})
+
+    Narrowing.__name__ = Narrowing.__qualname__ = original.__name__
+    return Narrowing
+
+
+def _read_back(model: PreTrainedModel, folder: Path) -> None:
+    """Load what was written, on the meta device: what cannot be loaded is not kept.
+
+    Raises:
+        CheckpointError: it cannot be loaded, or has other sizes.
+    """
+    config = type(model.config).from_pretrained(folder)
+    fresh = skeleton(type(model), config)
+    changes = recorded(config)
+    if changes is not None:
+        apply(fresh, changes)
+    found, wanted = ({name: tensor.shape for name, tensor in m.named_parameters()} for m in (fresh, model))
+    if found != wanted:
+        name = next(n for n in {**wanted, **found} if found.get(n) != wanted.get(n))
+        raise CheckpointError(
+            f"the model that was written could not be loaded: {name} would be {_size(found.get(name))}, and is "
+            f"{_size(wanted.get(name))}",
+            "the model was changed in more than sizes, beside its configuration: change that too",
+        )
+
+
+def _size(shape: Any) -> str:
+    return "missing" if shape is None else str(tuple(shape))
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside of torch.compile, DataParallel or DistributedDataParallel; others as they are.
+
+    Raises:
+        UnsupportedModelError: a PEFT model, whose adapters are beside the weights.
+    """
+    if hasattr(model, "_orig_mod"):
+        return unwrapped(model._orig_mod)
+    if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        return unwrapped(model.module)
+    if hasattr(model, "merge_and_unload") or any(hasattr(m, "lora_A") for m in model.modules()):
+        raise UnsupportedModelError(
+            f"{type(model).__name__} has adapters of PEFT beside its weights",
+            "merge them first: model = model.merge_and_unload()",
+        )
+    return model
+
+
 def _replaceable(target: Path) -> bool:
     """Whether nothing of anybody else's is lost with a folder: it is empty, or prunekit wrote its model."""
     if not target.is_dir():
@@ -155,28 +235,18 @@ def _replaceable(target: Path) -> bool:
     if (target / SHAPES_FILE).is_file() or not any(target.iterdir()):
         return True
     try:
-        kind = json.loads((target / "config.json").read_text("utf-8")).get("model_type")
+        config = json.loads((target / "config.json").read_text("utf-8"))
+        kind, method = config.get("model_type"), (config.get(KEY) or {}).get("quant_method")
     except (OSError, ValueError, AttributeError):
         return False
-    return kind in (MultiExitConfig.model_type, SlimConfig.model_type)
+    return kind in (MultiExitConfig.model_type, SlimConfig.model_type) or method == METHOD
 
 
 def _write(model: nn.Module, folder: Path) -> None:
-    if isinstance(model, MultiExitForSequenceClassification):
+    if isinstance(model, PreTrainedModel):
+        record(model)
         model.save_pretrained(folder)
-    elif isinstance(model, PreTrainedModel):
-        model.save_pretrained(folder)
-        config = SlimConfig(
-            model=model.config,
-            attn_implementation=model.config._attn_implementation,
-            model_class=type(model).__name__,
-            shape=shape_of(model).to_dict(),
-            id2label=model.config.id2label,
-            label2id=model.config.label2id,
-            architectures=[type(model).__name__],
-            dtype=model.dtype,
-        )
-        config.save_pretrained(folder)
+        _read_back(model, folder)
     else:
         save_model(model, str(folder / WEIGHTS_FILE))
         shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -217,17 +287,4 @@ def narrow_parameter(module: nn.Module, name: str, value: torch.Tensor) -> None:
     if isinstance(old, nn.Parameter):
         new = nn.Parameter(new, requires_grad=old.requires_grad)
     setattr(module, name, new)
-    if name != "weight":
-        return
-    if isinstance(module, nn.Linear):
-        module.out_features, module.in_features = value.shape
-    elif isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-        if module.groups > 1:
-            module.groups = value.shape[0] if value.shape[1] == 1 else module.groups
-        module.out_channels, module.in_channels = value.shape[0], value.shape[1] * module.groups
-    elif isinstance(module, nn.modules.batchnorm._NormBase):
-        module.num_features = value.shape[0]
-    elif isinstance(module, nn.LayerNorm):
-        module.normalized_shape = tuple(value.shape)
-    elif isinstance(module, nn.Embedding):
-        module.num_embeddings, module.embedding_dim = value.shape
+    follow(module)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 
 @dataclass(frozen=True)
@@ -128,14 +129,41 @@ class Group(ABC):
         return f"{type(self).__name__}({self.name!r}, size={self.size}/{self.initial_size})"
 
 
+def follow(module: nn.Module) -> None:
+    """Bring the sizes that a module of torch, or a matrix of transformers, keeps in line with its parameters."""
+    weight = getattr(module, "weight", None)
+    if weight is None:
+        return
+    if isinstance(module, nn.Linear):
+        module.out_features, module.in_features = weight.shape
+    elif isinstance(module, Conv1D):
+        module.nx, module.nf = weight.shape
+    elif isinstance(module, nn.modules.conv._ConvNd):
+        flipped = isinstance(module, nn.modules.conv._ConvTransposeNd)
+        if module.groups > 1 and weight.shape[1] == 1:
+            module.groups = weight.shape[0]
+        grouped = weight.shape[1] * module.groups
+        module.out_channels, module.in_channels = (
+            (grouped, weight.shape[0]) if flipped else (weight.shape[0], grouped)
+        )
+    elif isinstance(module, nn.modules.batchnorm._NormBase):
+        module.num_features = weight.shape[0]
+    elif isinstance(module, nn.GroupNorm):
+        module.num_channels = weight.shape[0]
+    elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
+        module.normalized_shape = tuple(weight.shape)
+    elif isinstance(module, nn.Embedding):
+        module.num_embeddings, module.embedding_dim = weight.shape
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = weight.shape[0]
+
+
 def cut(piece: Slice, indices: Tensor) -> None:
     """Replace a slice's parameter by its part for the units at ``indices``; the module's sizes follow."""
     old = piece.tensor
-    new = old.detach().index_select(piece.dim, piece.positions(indices).to(old.device)).clone()
+    new = old.detach().index_select(piece.dim, piece.positions(indices).sort().values.to(old.device)).clone()
     setattr(piece.module, piece.parameter, nn.Parameter(new, requires_grad=old.requires_grad))
-    module = piece.module
-    if isinstance(module, nn.Linear):
-        module.out_features, module.in_features = module.weight.shape
+    follow(piece.module)
 
 
 class SlicedGroup(Group):
@@ -148,4 +176,12 @@ class SlicedGroup(Group):
         indices = self.checked(indices)
         for piece in self.slices:
             cut(piece, indices)
+        self.slices = tuple(_after(piece, indices) for piece in self.slices)
         self.size = indices.numel()
+
+
+def _after(piece: Slice, indices: Tensor) -> Slice:
+    if piece.index is None:
+        return piece
+    kept = piece.index[indices]
+    return replace(piece, index=torch.searchsorted(kept.flatten().sort().values, kept))

@@ -21,7 +21,6 @@ from .architectures import (
     architecture_of,
     backbone_of,
     id_limits,
-    require_architecture,
 )
 from .errors import (
     CheckpointError,
@@ -32,7 +31,6 @@ from .errors import (
     first_line,
 )
 from .exits import MultiExitConfig, MultiExitForSequenceClassification
-from .exits.model import drop_pooler
 from .pretrained import (
     NO_CODE,
     check_sizes,
@@ -43,6 +41,7 @@ from .pretrained import (
     refuse_not_finite,
     with_padding,
 )
+from .sizes import apply, recorded
 from .text import shown
 
 if TYPE_CHECKING:
@@ -243,10 +242,12 @@ def built(model: ModelConfig, config: PretrainedConfig, auto: Any = AutoModel) -
     Raises:
         RecipeError: none can be made; of a family that is not known, or not with these values.
     """
-    if type(config) in AutoModel._model_mapping:
-        require_architecture(config.model_type)
     try:
-        return auto.from_config(config, attn_implementation=model.attention, dtype=torch.float32, **NO_CODE)
+        made = auto.from_config(config, attn_implementation=model.attention, dtype=torch.float32, **NO_CODE)
+        changes = recorded(config)
+        if changes is not None:
+            apply(made, changes)
+        return made
     except (PrunekitError, MemoryError):
         raise
     except Exception as error:  # whatever its modules raise
@@ -342,7 +343,7 @@ def _checked(backbone: PreTrainedModel, pooler: bool = False) -> PreTrainedModel
                 "set it to false, or take a model that is no decoder",
             )
     if not pooler:
-        drop_pooler(backbone)
+        architecture.prepare(backbone)
     return backbone
 
 

@@ -326,8 +326,8 @@ def _check_runs(backbone: Any) -> None:
     try:
         with torch.device("meta"):
             ids = torch.ones(2, 3, dtype=torch.int64)
-            hidden, context = architecture.embed(backbone.eval(), ids, None, None)
-            for layer in architecture.layers(backbone):
+            hidden, contexts = architecture.embed(backbone.eval(), {"input_ids": ids})
+            for layer, context in zip(architecture.layers(backbone), contexts, strict=True):
                 hidden = architecture.run_layer(layer, hidden, context)
             architecture.finish(backbone, hidden)
     except PrunekitError:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from .arguments import whole
 from .budgets import Budget
@@ -20,6 +21,7 @@ from .schedulers import registry as schedulers
 from .scorers import Scorer
 from .scorers import registry as scorers
 from .scorers.base import Loss, checked
+from .sizes import record
 
 Spec = str | Mapping[str, Any]
 
@@ -143,6 +145,8 @@ class Pruner:
             group.keep(kept[group.name])
         self.steps_done += 1
         self.scores = {}
+        if isinstance(self.model, PreTrainedModel):
+            record(self.model)
         return kept
 
     def summary(self) -> dict[str, dict[str, Any]]:

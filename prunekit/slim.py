@@ -1,8 +1,7 @@
-"""How a slimmed model of the ``transformers`` library is described on disk.
+"""Folders of pruned models as earlier versions wrote them: ``config.json`` of type ``prunekit_slim``.
 
-Such a model fits no plain configuration (a head-pruned BERT has no ``head_dim``), so its folder carries a
-configuration of type ``prunekit_slim`` around the original one. The auto classes read it and give back the
-original class, slimmed.
+They hold the sizes of layers in the configuration, around the model's own. They are still read, and what is read
+is saved in the present form (:mod:`prunekit.sizes`).
 """
 
 from __future__ import annotations
@@ -21,10 +20,11 @@ from transformers import (
 
 from .architectures import ModelShape, reshape
 from .errors import CheckpointError
+from .sizes import record
 
 
 class SlimConfig(PretrainedConfig):
-    """Configuration of a slimmed model.
+    """Configuration of a slimmed model, as earlier versions wrote it.
 
     Args:
         model: configuration of the original model, whole.
@@ -50,23 +50,15 @@ class SlimConfig(PretrainedConfig):
         super().__init__(**kwargs)
 
 
-def slim_class(name: str) -> type[PreTrainedModel]:
-    """A subclass of ``transformers.<name>`` that narrows itself to the recorded shape when it is made."""
+def _class_of(name: str) -> type[PreTrainedModel]:
     original = getattr(transformers, name, None)
     if not (isinstance(original, type) and issubclass(original, PreTrainedModel)):
         raise CheckpointError(f"config.json names the model class {name!r}, which transformers does not have")
-
-    class Slim(original):  # type: ignore[valid-type, misc]
-        def __init__(self, config: PretrainedConfig, *args: Any, **kwargs: Any) -> None:
-            super().__init__(config, *args, **kwargs)
-            reshape(self, ModelShape.from_dict(config.prunekit_shape))
-
-    Slim.__name__ = Slim.__qualname__ = original.__name__
-    return Slim
+    return original
 
 
 class SlimLoader:
-    """Stands in the auto classes for folders of type ``prunekit_slim``; gives the original class, slimmed."""
+    """Stands in the auto classes for such folders; gives the original class, slimmed."""
 
     config_class = SlimConfig
 
@@ -77,13 +69,21 @@ class SlimLoader:
             config = SlimConfig.from_pretrained(folder)
         if not isinstance(config.model, PretrainedConfig):
             raise CheckpointError(f"config.json: model is {config.model!r}, expected a model's configuration")
-        inner = config.model
-        inner.prunekit_shape = config.shape
+        original = _class_of(config.model_class)
+        shape = ModelShape.from_dict(config.shape or {})
+
+        class Slim(original):  # type: ignore[valid-type, misc]
+            def __init__(self, config: PretrainedConfig, *args: Any, **kwargs: Any) -> None:
+                super().__init__(config, *args, **kwargs)
+                reshape(self, shape)
+
+        Slim.__name__ = Slim.__qualname__ = original.__name__
         if "attn_implementation" not in kwargs and config._attn_implementation is not None:
             kwargs["attn_implementation"] = config._attn_implementation
-        loaded = slim_class(config.model_class).from_pretrained(folder, *args, config=inner, **kwargs)
+        loaded = Slim.from_pretrained(folder, *args, config=config.model, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # with output_loading_info
-        model.__class__ = getattr(transformers, config.model_class)
+        model.__class__ = original
+        record(model)
         return loaded
 
 

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from typing import cast
+from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..errors import UnsupportedModelError
 from ..registry import Registry
-from .base import (
-    Architecture,
-    AttentionParts,
-    FeedForwardParts,
-    PostNormEncoder,
-    first_token,
-    last_token,
-    select_rows,
-)
+from .base import Architecture, AttentionParts, FeedForwardParts, Place, PostNormEncoder
+from .blocks import Block
 from .elasticbert import ElasticBertCheckpoint, take_poolers
 from .embedding import FactorizedEmbedding, singular_values, truncated_svd
 from .narrowing import Narrowing, even_layers
 from .narrowing import narrowed as _narrowed
+from .recording import Context, first_token, last_token, select_rows
 from .shape import LayerShape, ModelShape, apply_shape, read_shape
+from .structure import recognised, verified
 
 registry: Registry[Architecture] = Registry("architecture", Architecture, "prunekit.architectures")
 register = registry.register
@@ -30,6 +26,9 @@ register = registry.register
 
 # Checkpoints that are models of transformers under another layout: model type -> what reads them.
 LAYOUTS = {"elasticbert": ElasticBertCheckpoint()}
+
+# Models of no registered family -> what was found of their structure.
+_recognised: WeakKeyDictionary[nn.Module, Architecture] = WeakKeyDictionary()
 
 
 def backbone_of(model: nn.Module) -> nn.Module:
@@ -39,37 +38,36 @@ def backbone_of(model: nn.Module) -> nn.Module:
 
 
 def architecture_of(model: nn.Module) -> Architecture:
-    """The adapter of a model's family, by its configuration's ``model_type``.
+    """The adapter of a model's family, by its configuration's ``model_type``; else what its structure shows.
 
     Raises:
-        UnsupportedModelError: no registered family has this type.
+        UnsupportedModelError: no registered family has this type, and the structure is not understood.
     """
-    model_type = getattr(getattr(backbone_of(model), "config", None), "model_type", None)
-    what = f"{type(model).__name__}, which has no configuration," if not model_type else None
-    return require_architecture(model_type, what)
+    backbone = backbone_of(model)
+    known = registered_for(getattr(getattr(backbone, "config", None), "model_type", None))
+    if known is not None:
+        return known
+    if backbone not in _recognised:
+        _recognised[backbone] = recognised(backbone)
+    return _recognised[backbone]
 
 
-def require_architecture(model_type: str | None, what: str | None = None) -> Architecture:
-    """The adapter of a family.
-
-    Args:
-        model_type: of its configuration.
-        what: how a message calls it.
+def prunable_architecture(model: nn.Module) -> Architecture:
+    """:func:`architecture_of`, which for a family that is not registered is tried out before anything is cut.
 
     Raises:
-        UnsupportedModelError: no registered family has this type.
+        UnsupportedModelError: as there, or the structure is not what it seemed to be.
     """
-    known: list[str] = []
-    for name in registry.names():
-        part = registry.get(name)
-        if model_type in part.model_types:
-            return part()
-        known.extend(part.model_types)
-    what = what or f"model type {model_type!r}"
-    raise UnsupportedModelError(
-        f"{what} belongs to no registered architecture (known: {', '.join(sorted(known))})",
-        "register an Architecture for it, or use the granularity 'channels', which traces any module",
-    )
+    architecture, backbone = architecture_of(model), backbone_of(model)
+    if backbone in _recognised:
+        architecture = _recognised[backbone] = verified(architecture, backbone)
+    return architecture
+
+
+def registered_for(model_type: str | None) -> Architecture | None:
+    """The adapter of a registered family, by its type."""
+    parts = (registry.get(name) for name in registry.names())
+    return next((part() for part in parts if model_type in part.model_types), None)
 
 
 def longest_input(model: nn.Module) -> int | None:
@@ -112,11 +110,14 @@ __all__ = [
     "LAYOUTS",
     "Architecture",
     "AttentionParts",
+    "Block",
+    "Context",
     "FactorizedEmbedding",
     "FeedForwardParts",
     "LayerShape",
     "ModelShape",
     "Narrowing",
+    "Place",
     "PostNormEncoder",
     "architecture_of",
     "backbone_of",
@@ -128,7 +129,8 @@ __all__ = [
     "narrowed",
     "register",
     "registry",
-    "require_architecture",
+    "prunable_architecture",
+    "registered_for",
     "reshape",
     "select_rows",
     "shape_of",

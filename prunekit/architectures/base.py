@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from ..errors import UnsupportedModelError
 from ..groups import Slice
+from .blocks import Block, Fused, attention_block, child, find_blocks
 from .embedding import FactorizedEmbedding
-
-Context = dict[str, Any]
+from .recording import Context, recorded_inputs
 
 
 @dataclass(frozen=True)
 class AttentionParts:
-    """The projections of one attention block.
+    """The projections of one attention block, where each has a matrix of its own.
 
     ``query`` has ``num_attention_heads * head_dim`` output rows, ``key`` and ``value``
     ``num_key_value_heads * head_dim``; ``output`` has as many input columns as ``query`` has rows.
@@ -49,51 +48,142 @@ class FeedForwardParts:
     output: nn.Linear
 
 
-class Architecture(ABC):
-    """One model family. A new family is one subclass of about 40 lines.
+@dataclass(frozen=True)
+class Place:
+    """A block and where it is.
 
-    All methods take the bare backbone (``transformers.AutoModel``'s class), not the task model around it.
+    Attributes:
+        name: unique in the model, e.g. ``"layers.3"`` or ``"decoder.layers.3.encoder_attn"``.
+        layer: index in its stack (0-based); ``None`` for what several layers share.
+        stack: path of the stack, e.g. ``"encoder.layers"``.
+        block: what is there.
+    """
+
+    name: str
+    layer: int | None
+    stack: str
+    block: Block
+
+
+class Architecture:
+    """One model family. A new family is one subclass, which says what structure alone does not show.
+
+    Attention and FFN are recognised by the names and shapes of their matrices (:mod:`.blocks`), and the inputs
+    of layers are those that the model itself gives them (:mod:`.recording`). All methods take the bare backbone
+    (``transformers.AutoModel``'s class), not the task model around it.
 
     Attributes:
         model_types: of the family's configurations.
+        stack_paths: where the lists of layers are; the first that a backbone has is the one that exits stand
+            on. Empty: they are looked for.
         causal: whether a token sees only those before it, so that the last one has seen all.
+        fused: how one matrix holds queries, keys and values, see :func:`~.blocks.attention_block`.
+        head_rows: further matrices of an attention whose outputs the heads own.
+        reads_config: numbers of heads that an attention reads from its configuration when it is called.
+        norm_path: the norm after the last layer, below the backbone; ``""``: there is none.
+        returns_tuple: whether a layer returns a tuple in place of the hidden states alone.
     """
 
-    model_types: ClassVar[tuple[str, ...]]
-    causal: ClassVar[bool] = False
+    model_types: ClassVar[tuple[str, ...]] = ()
+    stack_paths: ClassVar[tuple[str, ...]] = ()
+    causal: bool = False
+    fused: Fused = "blocks"
+    head_rows: ClassVar[tuple[str, ...]] = ()
+    reads_config: tuple[str, ...] = ()
+    norm_path: str = ""
+    returns_tuple: bool = False
 
-    @abstractmethod
-    def layers(self, backbone: nn.Module) -> nn.ModuleList:
-        """The transformer layers, first to last."""
+    def stacks(self, backbone: nn.Module) -> dict[str, Sequence[nn.Module]]:
+        """The lists of layers by their paths, in the order of the modules."""
+        return {path: found for path in self.stack_paths if (found := child(backbone, path)) is not None}  # type: ignore[misc]
 
-    @abstractmethod
+    def layers(self, backbone: nn.Module) -> Sequence[nn.Module]:
+        """The layers that exits stand on, first to last."""
+        return next(iter(self.stacks(backbone).values()))
+
+    def blocks(self, layer: nn.Module) -> list[Block]:
+        """Attention and FFN of a layer."""
+        return list(find_blocks(layer, self.attention_block))
+
+    def attention_block(self, module: nn.Module, parent: nn.Module | None) -> Block | None:
+        """The attention that a module holds, if it does."""
+        return attention_block(
+            module, parent, fused=self.fused, also=self.head_rows, reads_config=self.reads_config
+        )
+
+    def places(self, backbone: nn.Module) -> Iterator[Place]:
+        """Every attention and FFN of the backbone, once: layers that share their weights are one place."""
+        stacks = self.stacks(backbone)
+        seen: set[nn.Module] = set()
+        for path, layers in stacks.items():
+            head = f"{path.rpartition('.')[0]}." if len(stacks) > 1 else ""
+            for index, layer in enumerate(layers):
+                if layer in seen:
+                    continue
+                seen.add(layer)
+                blocks = self.blocks(layer)
+                for block in blocks:
+                    alone = sum(other.kind == block.kind for other in blocks) == 1
+                    name = f"{head}layers.{index}" + ("" if alone else f".{block.path}")
+                    yield Place(name, index, path, block)
+
     def attention(self, layer: nn.Module) -> AttentionParts:
-        """The attention projections of a layer."""
+        """The attention projections of a layer.
 
-    @abstractmethod
+        Raises:
+            UnsupportedModelError: one matrix holds several of them, or there are several attentions.
+        """
+        block = self._only(layer, "attention")
+        if len(block.inputs) != 3:
+            raise UnsupportedModelError(
+                f"{type(block.module).__name__} holds queries, keys and values in one matrix, which this does "
+                "not know how to take apart"
+            )
+        query, key, value = block.inputs
+        return AttentionParts(query, key, value, block.output, block.head_dim)  # type: ignore[arg-type]
+
     def feed_forward(self, layer: nn.Module) -> FeedForwardParts:
-        """The FFN matrices of a layer."""
+        """The FFN matrices of a layer.
 
-    @abstractmethod
-    def word_embeddings(self, backbone: nn.Module) -> tuple[nn.Module, str]:
-        """The module that owns the word embedding, and the attribute it is under."""
+        Raises:
+            UnsupportedModelError: there are several FFNs.
+        """
+        block = self._only(layer, "ffn")
+        return FeedForwardParts(block.inputs, block.output)  # type: ignore[arg-type]
 
-    @abstractmethod
-    def embed(
-        self,
-        backbone: nn.Module,
-        input_ids: Tensor,
-        attention_mask: Tensor | None,
-        token_type_ids: Tensor | None,
-    ) -> tuple[Tensor, Context]:
-        """Embedding output ``[B, T, H]`` and what every layer takes beside it (mask, positions).
+    def word_embeddings(self, backbone: Any) -> tuple[nn.Module, str]:
+        """The module that owns the word embedding, and the attribute it is under.
+
+        Raises:
+            UnsupportedModelError: the model has none.
+        """
+        try:
+            words = backbone.get_input_embeddings()
+        except (AttributeError, NotImplementedError):
+            words = None
+        if isinstance(words, (nn.Embedding, FactorizedEmbedding)):
+            for owner in backbone.modules():
+                for name, module in owner.named_children():
+                    if module is words:
+                        return owner, name
+        raise UnsupportedModelError(
+            f"{type(backbone).__name__} has no word embedding", "leave the granularity 'rank' out"
+        )
+
+    def embed(self, backbone: nn.Module, inputs: Mapping[str, Any]) -> tuple[Tensor, list[Context]]:
+        """Embedding output ``[B, T, H]``, and what each layer takes beside it (masks, positions).
 
         Args:
             backbone: the model.
-            input_ids: int64 ``[B, T]``.
-            attention_mask: 1 for tokens, 0 for padding on either side, ``[B, T]``; ``None``: no padding.
-            token_type_ids: int64 ``[B, T]``, for families that have segments.
+            inputs: ``input_ids``, int64 ``[B, T]``; ``attention_mask``, 1 for tokens, 0 for padding on either
+                side, ``[B, T]``, or ``None``; ``token_type_ids``, int64 ``[B, T]``, where there are segments.
         """
+        path = next(iter(self.stacks(backbone)))
+        return recorded_inputs(self.encoder(backbone), self._inside(backbone, path), inputs, self.returns_tuple)
+
+    def encoder(self, backbone: nn.Module) -> nn.Module:
+        """What runs the layers that exits stand on: the backbone, or its encoder where it has a decoder."""
+        return backbone
 
     def run_layer(self, layer: nn.Module, hidden: Tensor, context: Context) -> Tensor:
         """One layer: ``[B, T, H]`` -> ``[B, T, H]``."""
@@ -105,14 +195,22 @@ class Architecture(ABC):
 
         ``[B, T, H]`` -> ``[B, T, H]``. An exit on any layer reads through it.
         """
-        return hidden
+        norm = child(backbone, self.norm_path) if self.norm_path else None
+        return hidden if norm is None else norm(hidden)
 
-    def sync(self, layer: nn.Module) -> None:  # noqa: B027 - most families have nothing to do here
-        """Bring the layer's bookkeeping attributes in line with its present widths."""
+    def finishes(self, backbone: nn.Module) -> bool:
+        """Whether :meth:`finish` does anything."""
+        changed = type(self).finish is not Architecture.finish
+        return changed or bool(self.norm_path and child(backbone, self.norm_path) is not None)
+
+    def prepare(self, backbone: Any) -> None:
+        """Take off what exits have no use for (a pooler, a decoder), in place."""
+        if getattr(backbone, "pooler", None) is not None:
+            backbone.pooler = None
 
     def truncate(self, backbone: Any, num_layers: int) -> None:
         """Drop all layers after the first ``num_layers``, in place."""
-        del self.layers(backbone)[num_layers:]
+        del self.layers(backbone)[num_layers:]  # type: ignore[attr-defined]
         backbone.config.num_hidden_layers = num_layers
 
     def residual_slices(self, backbone: nn.Module) -> list[Slice]:
@@ -147,6 +245,18 @@ class Architecture(ABC):
             "set the weight of attention to 0",
         )
 
+    def _only(self, layer: nn.Module, kind: str) -> Block:
+        found = [block for block in self.blocks(layer) if block.kind == kind]
+        if len(found) != 1:
+            raise UnsupportedModelError(f"{type(layer).__name__} has {len(found)} blocks of {kind}, not one")
+        return found[0]
+
+    def _inside(self, backbone: nn.Module, path: str) -> str:
+        """A path of the backbone, below :meth:`encoder`."""
+        encoder = self.encoder(backbone)
+        prefix = next(name for name, module in backbone.named_modules() if module is encoder)
+        return path.removeprefix(f"{prefix}.") if prefix else path
+
 
 class PostNormEncoder(Architecture):
     """BERT's kind: attention reads the hidden states as they are, and norms follow what is added to them."""
@@ -173,26 +283,26 @@ class PostNormEncoder(Architecture):
         return query @ key.transpose(-1, -2) * parts.head_dim**-0.5
 
 
-def positions_of(attention_mask: Tensor | None) -> Tensor | None:
-    """Positions counted from each row's first token, int64 ``[B, T]``, whichever side is padded.
+def shared_heads(places: Iterable[Place], name: str, owned: Sequence[Slice]) -> Iterator[Place]:
+    """Places whose attentions lose the same heads, as one; all others as they are.
 
-    Padding before it has position 0. ``None`` where there is no mask: positions are those of the row.
+    Args:
+        places: of one stack.
+        name: of the one place that takes the attentions' places.
+        owned: what the heads own beside what they have in each layer.
     """
-    if attention_mask is None:
-        return None
-    row = torch.arange(attention_mask.shape[1], device=attention_mask.device)
-    return (row - first_token(attention_mask)[:, None]).clamp_min(0)
-
-
-def first_token(attention_mask: Tensor) -> Tensor:
-    """Where each row's first token stands that is no padding, int64 ``[B]``."""
-    # Of equal values argmax takes the first.
-    return attention_mask.to(torch.int64).argmax(dim=1)
-
-
-def last_token(attention_mask: Tensor) -> Tensor:
-    """Where each row's last token stands that is no padding, int64 ``[B]``."""
-    return attention_mask.shape[1] - 1 - first_token(attention_mask.flip(1))
+    every = list(places)
+    heads = [place.block for place in every if place.block.kind == "attention"]
+    if heads:
+        first = heads[0]
+        whole = replace(
+            first,
+            slices=[*(piece for block in heads for piece in block.slices), *owned],
+            gates=[gate for block in heads for gate in block.gates],
+            counts={key: each for block in heads for key, each in block.counts.items()},
+        )
+        yield Place(name, None, every[0].stack, whole)
+    yield from (place for place in every if place.block.kind != "attention")
 
 
 def table_slices(module: nn.Module) -> list[Slice]:
@@ -207,16 +317,3 @@ def table_slices(module: nn.Module) -> list[Slice]:
         elif isinstance(part, nn.LayerNorm):
             slices += [Slice(part, name, 0) for name, _ in part.named_parameters()]
     return slices
-
-
-def select_rows(context: Context, rows: Tensor, batch_size: int) -> Context:
-    """The part of a layer context that belongs to some rows of the batch."""
-
-    def pick(value: Any) -> Any:
-        if isinstance(value, Tensor) and value.dim() > 0 and value.shape[0] == batch_size and batch_size > 1:
-            return value[rows]
-        if isinstance(value, tuple):
-            return tuple(pick(item) for item in value)
-        return value
-
-    return {key: pick(value) for key, value in context.items()}

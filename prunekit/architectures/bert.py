@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -10,7 +11,8 @@ from transformers.masking_utils import create_bidirectional_mask
 from ..errors import RecipeError
 from ..groups import Slice
 from . import register
-from .base import AttentionParts, Context, FeedForwardParts, PostNormEncoder, positions_of
+from .base import PostNormEncoder
+from .recording import Context, positions_of
 
 
 @register("bert")
@@ -18,41 +20,24 @@ class Bert(PostNormEncoder):
     """BERT: post-norm encoder, learned positions, segment embeddings."""
 
     model_types: ClassVar[tuple[str, ...]] = ("bert",)
-
-    def layers(self, backbone: Any) -> nn.ModuleList:
-        return backbone.encoder.layer
-
-    def attention(self, layer: Any) -> AttentionParts:
-        inner = layer.attention.self
-        return AttentionParts(
-            inner.query, inner.key, inner.value, layer.attention.output.dense, inner.attention_head_size
-        )
-
-    def feed_forward(self, layer: Any) -> FeedForwardParts:
-        return FeedForwardParts((layer.intermediate.dense,), layer.output.dense)
+    stack_paths: ClassVar[tuple[str, ...]] = ("encoder.layer",)
 
     def word_embeddings(self, backbone: Any) -> tuple[nn.Module, str]:
         return backbone.embeddings, "word_embeddings"
 
-    def embed(
-        self, backbone: Any, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None
-    ) -> tuple[Tensor, Context]:
+    def embed(self, backbone: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, list[Context]]:
+        mask = inputs.get("attention_mask")
         hidden = backbone.embeddings(
-            input_ids=input_ids, token_type_ids=token_type_ids, position_ids=self.positions(attention_mask)
+            input_ids=inputs["input_ids"],
+            token_type_ids=inputs.get("token_type_ids"),
+            position_ids=self.positions(mask),
         )
-        mask = create_bidirectional_mask(
-            config=backbone.config, inputs_embeds=hidden, attention_mask=attention_mask
-        )
-        return hidden, {"attention_mask": mask}
+        mask = create_bidirectional_mask(config=backbone.config, inputs_embeds=hidden, attention_mask=mask)
+        return hidden, [{"attention_mask": mask}] * len(self.layers(backbone))
 
     def positions(self, attention_mask: Tensor | None) -> Tensor | None:
         """Positions to give to the embeddings, int64 ``[B, T]``; ``None`` where they count by themselves."""
         return positions_of(attention_mask)
-
-    def sync(self, layer: Any) -> None:
-        inner = layer.attention.self
-        inner.num_attention_heads = self.attention(layer).num_attention_heads
-        inner.all_head_size = inner.query.out_features
 
 
 @register("roberta")
@@ -72,12 +57,10 @@ class Electra(Bert):
 
     model_types: ClassVar[tuple[str, ...]] = ("electra",)
 
-    def embed(
-        self, backbone: Any, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None
-    ) -> tuple[Tensor, Context]:
-        hidden, context = super().embed(backbone, input_ids, attention_mask, token_type_ids)
+    def embed(self, backbone: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, list[Context]]:
+        hidden, contexts = super().embed(backbone, inputs)
         project = getattr(backbone, "embeddings_project", None)
-        return (hidden if project is None else project(hidden)), context
+        return (hidden if project is None else project(hidden)), contexts
 
     def residual_slices(self, backbone: Any) -> list[Slice]:
         project = getattr(backbone, "embeddings_project", None)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 
 from . import register
-from .base import AttentionParts, Context, FeedForwardParts, PostNormEncoder, positions_of
+from .base import PostNormEncoder
+from .recording import Context, positions_of
 
 
 @register("distilbert")
@@ -16,32 +18,17 @@ class DistilBert(PostNormEncoder):
     """DistilBERT: BERT's layers under other names, no segment embeddings."""
 
     model_types: ClassVar[tuple[str, ...]] = ("distilbert",)
-
-    def layers(self, backbone: Any) -> nn.ModuleList:
-        return backbone.transformer.layer
-
-    def attention(self, layer: Any) -> AttentionParts:
-        inner = layer.attention
-        return AttentionParts(inner.q_lin, inner.k_lin, inner.v_lin, inner.out_lin, inner.attention_head_size)
-
-    def feed_forward(self, layer: Any) -> FeedForwardParts:
-        return FeedForwardParts((layer.ffn.lin1,), layer.ffn.lin2)
+    stack_paths: ClassVar[tuple[str, ...]] = ("transformer.layer",)
 
     def word_embeddings(self, backbone: Any) -> tuple[nn.Module, str]:
         return backbone.embeddings, "word_embeddings"
 
-    def embed(
-        self, backbone: Any, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None
-    ) -> tuple[Tensor, Context]:
-        hidden = backbone.embeddings(input_ids, position_ids=positions_of(attention_mask))
-        mask = create_bidirectional_mask(
-            config=backbone.config, inputs_embeds=hidden, attention_mask=attention_mask
-        )
-        return hidden, {"attention_mask": mask}
-
-    def sync(self, layer: Any) -> None:
-        layer.attention.n_heads = self.attention(layer).num_attention_heads
+    def embed(self, backbone: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, list[Context]]:
+        mask = inputs.get("attention_mask")
+        hidden = backbone.embeddings(inputs["input_ids"], position_ids=positions_of(mask))
+        mask = create_bidirectional_mask(config=backbone.config, inputs_embeds=hidden, attention_mask=mask)
+        return hidden, [{"attention_mask": mask}] * len(self.layers(backbone))
 
     def truncate(self, backbone: Any, num_layers: int) -> None:
-        del self.layers(backbone)[num_layers:]
+        del self.layers(backbone)[num_layers:]  # type: ignore[attr-defined]
         backbone.config.n_layers = num_layers

@@ -1,55 +1,41 @@
-"""Llama-type decoders."""
+"""Llama, and the decoders that share its layout."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-import torch
-from torch import Tensor, nn
-from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+from typing import ClassVar
 
 from . import register
-from .base import Architecture, AttentionParts, Context, FeedForwardParts, positions_of
+from .base import Architecture
 
 
 @register("llama")
 class Llama(Architecture):
-    """Llama and Mistral: pre-norm decoder, rotary positions, grouped queries, gated FFN."""
+    """Llama, Mistral, Qwen, Gemma, Mixtral: pre-norm decoder, rotary positions, grouped queries, gated FFN.
 
-    model_types: ClassVar[tuple[str, ...]] = ("llama", "mistral")
-    causal: ClassVar[bool] = True
+    Alternating windows (Gemma), norms of queries and keys, soft caps and experts change nothing of what units
+    own. Of experts a unit is one neuron of every expert of the layer.
+    """
 
-    def finish(self, backbone: Any, hidden: Tensor) -> Tensor:
-        normed: Tensor = backbone.norm(hidden)
-        return normed
+    model_types: ClassVar[tuple[str, ...]] = (
+        *("llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe"),
+        *("gemma", "gemma2", "gemma3_text"),
+    )
+    stack_paths: ClassVar[tuple[str, ...]] = ("layers",)
+    causal = True
+    norm_path = "norm"
 
-    def layers(self, backbone: Any) -> nn.ModuleList:
-        return backbone.layers
 
-    def attention(self, layer: Any) -> AttentionParts:
-        inner = layer.self_attn
-        return AttentionParts(inner.q_proj, inner.k_proj, inner.v_proj, inner.o_proj, inner.head_dim)
+@register("phi")
+class Phi(Llama):
+    """Phi: attention and FFN side by side, plain FFN."""
 
-    def feed_forward(self, layer: Any) -> FeedForwardParts:
-        return FeedForwardParts((layer.mlp.gate_proj, layer.mlp.up_proj), layer.mlp.down_proj)
+    model_types: ClassVar[tuple[str, ...]] = ("phi",)
+    norm_path = "final_layernorm"
 
-    def word_embeddings(self, backbone: Any) -> tuple[nn.Module, str]:
-        return backbone, "embed_tokens"
 
-    def embed(
-        self, backbone: Any, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None
-    ) -> tuple[Tensor, Context]:
-        hidden = backbone.embed_tokens(input_ids)
-        positions = positions_of(attention_mask)
-        if positions is None:
-            positions = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
-        windowed = getattr(backbone.config, "sliding_window", None) is not None
-        make = create_sliding_window_causal_mask if windowed else create_causal_mask
-        mask = make(
-            config=backbone.config,
-            inputs_embeds=hidden,
-            attention_mask=attention_mask,
-            past_key_values=None,
-        )
-        rotary = backbone.rotary_emb(hidden, position_ids=positions)
-        return hidden, {"attention_mask": mask, "position_embeddings": rotary, "position_ids": positions}
+@register("phi3")
+class Phi3(Llama):
+    """Phi-3: queries, keys and values in one matrix, gate and up in another; heads counted in the configuration."""
+
+    model_types: ClassVar[tuple[str, ...]] = ("phi3",)
+    reads_config = ("num_attention_heads",)

@@ -10,6 +10,7 @@ from torch import nn
 
 from ..errors import CheckpointError
 from .base import Architecture
+from .blocks import is_matrix, width_out
 from .embedding import FactorizedEmbedding
 
 
@@ -61,17 +62,7 @@ class ModelShape:
 
 def read_shape(architecture: Architecture, backbone: nn.Module) -> ModelShape:
     """The present sizes of a backbone."""
-    layers = []
-    for layer in architecture.layers(backbone):
-        attention = architecture.attention(layer)
-        layers.append(
-            LayerShape(
-                attention.num_attention_heads,
-                attention.num_key_value_heads,
-                attention.head_dim,
-                architecture.feed_forward(layer).output.in_features,
-            )
-        )
+    layers = tuple(layer_shape(architecture, layer) for layer in architecture.layers(backbone))
     owner, name = architecture.word_embeddings(backbone)
     words = getattr(owner, name)
     if isinstance(words, FactorizedEmbedding):
@@ -80,8 +71,24 @@ def read_shape(architecture: Architecture, backbone: nn.Module) -> ModelShape:
     else:
         rank = None
         vocab_size, embedding_size = words.num_embeddings, words.embedding_dim
-    hidden_size = architecture.feed_forward(architecture.layers(backbone)[0]).output.out_features
-    return ModelShape(hidden_size, vocab_size, embedding_size, rank, tuple(layers))
+    return ModelShape(_hidden_size(architecture, backbone), vocab_size, embedding_size, rank, layers)
+
+
+def _hidden_size(architecture: Architecture, backbone: Any) -> int:
+    outputs = (b.output for b in architecture.blocks(architecture.layers(backbone)[0]))
+    written = next((width_out(matrix) for matrix in outputs if is_matrix(matrix)), None)
+    return int(backbone.config.hidden_size) if written is None else written
+
+
+def layer_shape(architecture: Architecture, layer: nn.Module) -> LayerShape:
+    """The present widths of a layer: of its first attention, and its first FFN (of one expert, of those)."""
+    blocks = architecture.blocks(layer)
+    attention = next((b for b in blocks if b.kind == "attention"), None)
+    neurons = next((b.size for b in blocks if b.kind == "ffn"), 0)
+    if attention is None:
+        return LayerShape(0, 0, 0, neurons)
+    queries = attention.size * attention.queries
+    return LayerShape(queries, attention.size * attention.keys or 1, attention.head_dim, neurons)
 
 
 def _narrow(linear: nn.Linear, out_features: int, in_features: int) -> None:
@@ -106,6 +113,7 @@ def apply_shape(architecture: Architecture, backbone: nn.Module, shape: ModelSha
     if len(layers) != len(shape.layers):
         raise CheckpointError(f"widths are given for {len(shape.layers)} layers, the model has {len(layers)}")
     for layer, new in zip(layers, shape.layers, strict=True):
+        blocks = architecture.blocks(layer)
         attention, ffn = architecture.attention(layer), architecture.feed_forward(layer)
         query, key = new.num_attention_heads * new.head_dim, new.num_key_value_heads * new.head_dim
         _narrow(attention.query, query, attention.query.in_features)
@@ -115,7 +123,8 @@ def apply_shape(architecture: Architecture, backbone: nn.Module, shape: ModelSha
         for matrix in ffn.inputs:
             _narrow(matrix, new.intermediate_size, matrix.in_features)
         _narrow(ffn.output, ffn.output.out_features, new.intermediate_size)
-        architecture.sync(layer)
+        for block, size in zip(blocks, (new.num_key_value_heads, new.intermediate_size), strict=True):
+            block.sync(size)
     owner, name = architecture.word_embeddings(backbone)
     words = getattr(owner, name)
     if shape.embedding_rank is None:

@@ -15,7 +15,7 @@ from transformers import AutoModel, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from ..architectures import (
-    Architecture,
+    Context,
     ModelShape,
     architecture_of,
     backbone_of,
@@ -24,11 +24,11 @@ from ..architectures import (
     longest_input,
     reshape,
     select_rows,
-    shape_of,
     take_poolers,
 )
 from ..errors import CheckpointError, UnsupportedModelError
 from ..registry import registered_alone
+from ..sizes import KEY, record, recorded
 from .certainty import ExitCertainty
 from .config import MultiExitConfig
 from .equilibrium import scale_gradient
@@ -89,6 +89,8 @@ class MultiExitForSequenceClassification(PreTrainedModel):
     def __init__(self, config: MultiExitConfig, backbone: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         config.check()
+        if recorded(config.backbone) is not None:
+            delattr(config.backbone, KEY)
         self.num_labels: int = int(config.num_labels or 2)
         self.backbone = _fresh_backbone(config) if backbone is None else backbone
         self._architecture = architecture_of(self.backbone)
@@ -177,18 +179,17 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         poolers = take_poolers(backbone)
         if issubclass(heads.get(head), PooledHead) and reads == "first":
             poolers = poolers or _own_pooler(backbone, depth)
-        drop_pooler(backbone)
+        architecture.prepare(backbone)
         names = list(label_names) if label_names is not None else [f"LABEL_{i}" for i in range(num_labels)]
         config = MultiExitConfig(
             backbone=backbone.config,
             # Must be given: a configuration hands its attention down, and would reset the backbone's.
             attn_implementation=backbone.config._attn_implementation,
-            shape=shape_of(backbone).to_dict(),
             exit_layers=layers,
             exit_head=head,
             exit_reads=reads,
             exit_dropout=dropout,
-            exit_norm=type(architecture).finish is not Architecture.finish,
+            exit_norm=architecture.finishes(backbone),
             num_labels=len(names),
             id2label=dict(enumerate(names)),
             label2id={name: i for i, name in enumerate(names)},
@@ -196,6 +197,7 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         model = cls(config, backbone)
         if poolers:
             model._start_poolers(poolers)
+        model.refresh_config()
         return model
 
     def _start_poolers(self, poolers: dict[int, dict[str, Tensor]]) -> None:
@@ -240,7 +242,12 @@ class MultiExitForSequenceClassification(PreTrainedModel):
 
     def refresh_config(self) -> None:
         """Write the backbone's present sizes into the configuration; saving does it by itself."""
-        self.config.shape = shape_of(self.backbone).to_dict()
+        self.config.shape = None
+        words = self.get_input_embeddings()
+        if isinstance(words, nn.Embedding):
+            # A vocabulary that was resized is written to the outer configuration alone.
+            self.config.backbone.vocab_size = words.num_embeddings
+        record(self)
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """As in transformers, with the present sizes in ``config.json``."""
@@ -296,12 +303,13 @@ class MultiExitForSequenceClassification(PreTrainedModel):
             input_ids, attention_mask, token_type_ids = self._cut(input_ids, attention_mask, token_type_ids)
         if all_exits is None:
             all_exits = self.training or self._policy is None or labels is not None
-        hidden, context = self._architecture.embed(self.backbone, input_ids, attention_mask, token_type_ids)
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        hidden, contexts = self._architecture.embed(self.backbone, inputs)
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         if all_exits or output_hidden_states:
-            output = self._classified(hidden, context, mask, labels, bool(output_hidden_states))
+            output = self._classified(hidden, contexts, mask, labels, bool(output_hidden_states))
         else:
-            output = self._leave_early(hidden, context, mask)
+            output = self._leave_early(hidden, contexts, mask)
         return output.to_tuple() if return_dict is False else output
 
     def _require_classes(self, labels: Tensor | None) -> None:
@@ -346,10 +354,10 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         return input_ids.gather(1, places), mask.gather(1, places) * inside, kept
 
     def _classified(
-        self, hidden: Tensor, context: dict[str, Any], mask: Tensor, labels: Tensor | None, with_states: bool
+        self, hidden: Tensor, contexts: list[Context], mask: Tensor, labels: Tensor | None, with_states: bool
     ) -> MultiExitOutput:
         """Every exit's answer."""
-        exit_logits, states, certainty = self._all_exits(hidden, context, mask)
+        exit_logits, states, certainty = self._all_exits(hidden, contexts, mask)
         loss = None
         if labels is not None:
             loss = torch.stack([cross_entropy(logits.float(), labels) for logits in exit_logits]).mean()
@@ -363,7 +371,7 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         )
 
     def _all_exits(
-        self, hidden: Tensor, context: dict[str, Any], mask: Tensor
+        self, hidden: Tensor, contexts: list[Context], mask: Tensor
     ) -> tuple[Tensor, list[Tensor], Tensor | None]:
         numbers = self.config.exit_layers
         heads = dict(zip(numbers, self.exits, strict=True))
@@ -373,7 +381,7 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         for k, layer in enumerate(self._architecture.layers(self.backbone), 1):
             if self.gradient_equilibrium and k > 1:
                 hidden = scale_gradient(hidden, behind[k])
-            hidden = self._architecture.run_layer(layer, hidden, context)
+            hidden = self._architecture.run_layer(layer, hidden, contexts[k - 1])
             states.append(hidden)
             if self.gradient_equilibrium:
                 hidden = scale_gradient(hidden, 1 / behind[k])
@@ -388,7 +396,7 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         """What exits read of a layer."""
         return self._architecture.finish(self.backbone, hidden) if self.config.exit_norm else hidden
 
-    def _leave_early(self, hidden: Tensor, context: dict[str, Any], mask: Tensor) -> MultiExitOutput:
+    def _leave_early(self, hidden: Tensor, contexts: list[Context], mask: Tensor) -> MultiExitOutput:
         if self._policy is None:
             raise ValueError("examples leave early only with an exit policy: call set_exit_policy first")
         numbers = self.config.exit_layers
@@ -401,7 +409,7 @@ class MultiExitForSequenceClassification(PreTrainedModel):
         answers = hidden.new_full((size, self.num_labels), torch.nan)
         index = 0
         for number, layer in enumerate(self._architecture.layers(self.backbone), 1):
-            hidden = self._architecture.run_layer(layer, hidden, context)
+            hidden = self._architecture.run_layer(layer, hidden, contexts[number - 1])
             if number != numbers[index]:
                 continue
             logits, read = self.exits[index](self._finished(hidden), mask)
@@ -419,7 +427,7 @@ class MultiExitForSequenceClassification(PreTrainedModel):
                 stay = (~leaving).nonzero().flatten()
                 if stay.numel() == 0:
                     break
-                context = select_rows(context, stay, alive.numel())
+                contexts = select_rows(contexts, stay, alive.numel())
                 hidden, mask, alive = hidden[stay], mask[stay], alive[stay]
                 passed, sure = [p[stay] for p in passed], [s[stay] for s in sure]
         return MultiExitOutput(logits=answers, exit_layer=taken)
@@ -449,15 +457,10 @@ def _own_pooler(backbone: Any, depth: int) -> dict[int, dict[str, Tensor]]:
     return {depth: dense.state_dict()}
 
 
-def drop_pooler(backbone: Any) -> None:
-    """Take off the pooler that some families put on their backbone; exits have their own heads."""
-    if getattr(backbone, "pooler", None) is not None:
-        backbone.pooler = None
-
-
 def _fresh_backbone(config: MultiExitConfig) -> PreTrainedModel:
+    """As its configuration builds it; what was pruned of it is recorded in the outer configuration."""
     backbone = AutoModel.from_config(config.backbone, trust_remote_code=False)
-    drop_pooler(backbone)
-    if config.shape is not None:
+    architecture_of(backbone).prepare(backbone)
+    if config.shape is not None:  # folders of earlier versions
         reshape(backbone, ModelShape.from_dict(config.shape))
     return backbone

@@ -1,0 +1,61 @@
+"""DeBERTa, ModernBERT, MPNet and ALBERT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+from torch import nn
+
+from ..groups import Slice
+from . import register
+from .base import Architecture, Place, PostNormEncoder, shared_heads
+
+
+@register("deberta")
+class Deberta(PostNormEncoder):
+    """DeBERTa-v2 and v3: positions relative to each token, in matrices of their own where they are not shared."""
+
+    model_types: ClassVar[tuple[str, ...]] = ("deberta-v2",)
+    stack_paths: ClassVar[tuple[str, ...]] = ("encoder.layer",)
+    head_rows = ("pos_key_proj", "pos_query_proj")
+    returns_tuple = True
+
+
+@register("modernbert")
+class ModernBert(Architecture):
+    """ModernBERT: pre-norm encoder with rotary positions, and windows in most layers."""
+
+    model_types: ClassVar[tuple[str, ...]] = ("modernbert",)
+    stack_paths: ClassVar[tuple[str, ...]] = ("layers",)
+    norm_path = "final_norm"
+
+
+@register("mpnet")
+class MpNet(PostNormEncoder):
+    """MPNet: one table of relative positions, with a column for each head, serves all layers.
+
+    So the layers lose the same heads: a unit is one head of every layer.
+    """
+
+    model_types: ClassVar[tuple[str, ...]] = ("mpnet",)
+    stack_paths: ClassVar[tuple[str, ...]] = ("encoder.layer",)
+    returns_tuple = True
+
+    def places(self, backbone: Any) -> Iterator[Place]:
+        table = Slice(backbone.encoder.relative_attention_bias, "weight", 1)
+        yield from shared_heads(super().places(backbone), "layers", [table])
+
+
+@register("albert")
+class Albert(PostNormEncoder):
+    """ALBERT: all layers share their weights, so they are cut once."""
+
+    model_types: ClassVar[tuple[str, ...]] = ("albert",)
+
+    def stacks(self, backbone: Any) -> dict[str, Sequence[nn.Module]]:
+        layers, groups = backbone.config.num_hidden_layers, backbone.encoder.albert_layer_groups
+        return {"encoder.albert_layer_groups": [groups[int(i / (layers / len(groups)))] for i in range(layers)]}
+
+    def truncate(self, backbone: Any, num_layers: int) -> None:
+        backbone.config.num_hidden_layers = num_layers

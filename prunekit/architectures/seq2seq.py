@@ -1,0 +1,66 @@
+"""T5, BART and Whisper: an encoder, and a decoder that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from torch import nn
+
+from ..groups import Slice
+from . import register
+from .base import Architecture, Place, shared_heads
+
+
+class EncoderDecoder(Architecture):
+    """What families with an encoder and a decoder share: exits stand on the encoder."""
+
+    def encoder(self, backbone: Any) -> nn.Module:
+        return backbone.encoder
+
+    def prepare(self, backbone: Any) -> None:
+        backbone.decoder = None
+
+
+@register("t5")
+class T5(EncoderDecoder):
+    """T5: the first layer of a stack computes relative positions, with a column for each head, for all of them.
+
+    So the layers of a stack lose the same heads: a unit is one head of every layer.
+    """
+
+    model_types: ClassVar[tuple[str, ...]] = ("t5",)
+    stack_paths: ClassVar[tuple[str, ...]] = ("encoder.block", "decoder.block")
+    norm_path = "encoder.final_layer_norm"
+    returns_tuple = True
+
+    def places(self, backbone: Any) -> Iterator[Place]:
+        places = list(super().places(backbone))
+        for stack in dict.fromkeys(place.stack for place in places):
+            inside = [place for place in places if place.stack == stack]
+            for kind in ("SelfAttention", "EncDecAttention"):
+                own = [p for p in inside if p.block.path.endswith(kind)]
+                tables = [
+                    Slice(p.block.module.relative_attention_bias, "weight", 1)  # type: ignore[arg-type]
+                    for p in own
+                    if getattr(p.block.module, "has_relative_attention_bias", False)
+                ]
+                yield from shared_heads(own, f"{stack.partition('.')[0]}.{kind}", tables)
+            yield from (place for place in inside if place.block.kind == "ffn")
+
+
+@register("bart")
+class Bart(EncoderDecoder):
+    """BART and mBART."""
+
+    model_types: ClassVar[tuple[str, ...]] = ("bart", "mbart")
+    stack_paths: ClassVar[tuple[str, ...]] = ("encoder.layers", "decoder.layers")
+
+
+@register("whisper")
+class Whisper(EncoderDecoder):
+    """Whisper: an encoder of speech, a decoder of text."""
+
+    model_types: ClassVar[tuple[str, ...]] = ("whisper",)
+    stack_paths: ClassVar[tuple[str, ...]] = ("encoder.layers", "decoder.layers")
+    norm_path = "encoder.layer_norm"

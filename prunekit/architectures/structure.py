@@ -1,0 +1,331 @@
+"""Models of families that no adapter names: recognised by their structure, and tried out before the first cut."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ..errors import UnsupportedModelError, first_line
+from ..groups import Gate, SlicedGroup
+from .base import Architecture, Place
+from .blocks import Block, is_matrix
+
+_HOW = (
+    "write an adapter: a subclass of prunekit.architectures.Architecture, see docs/parts.md, and try it with "
+    "prunekit.testing.check_architecture"
+)
+_NOISE = 1_000_003  # a prime: a matrix filled with it over and over has no two rows alike
+
+
+class Structure(Architecture):
+    """A model that is laid out like others.
+
+    Args:
+        backbone: the model; what is found is of its class and configuration.
+        fused: how one matrix holds queries, keys and values.
+        reads_config: numbers of heads that an attention reads from its configuration.
+    """
+
+    def __init__(self, backbone: nn.Module, fused: Any = "blocks", reads_config: tuple[str, ...] = ()) -> None:
+        self.fused, self.reads_config = fused, reads_config
+        self._paths = tuple(_stack_paths(self, backbone))
+        self._is_verified = False
+        self.causal = any(getattr(module, "is_causal", False) is True for module in backbone.modules())
+        self.norm_path = _final_norm(backbone, self._paths[0]) if self._paths else ""
+
+    def stacks(self, backbone: nn.Module) -> dict[str, Sequence[nn.Module]]:
+        return {path: backbone.get_submodule(path) for path in self._paths}  # type: ignore[misc]
+
+
+def recognised(backbone: nn.Module) -> Architecture:
+    """What the structure of a model shows.
+
+    Raises:
+        UnsupportedModelError: it has no list of layers with an attention or FFN that is understood.
+    """
+    found = Structure(backbone)
+    if not found._paths:
+        raise UnsupportedModelError(
+            f"{type(backbone).__name__} is of no registered architecture, and {_not_understood(backbone)}",
+            f"{_HOW}; or use the granularity 'channels', which traces any module",
+        )
+    return found
+
+
+def verified(architecture: Architecture, backbone: nn.Module) -> Architecture:
+    """The way of reading a structure under which hiding units and removing them is the same.
+
+    One layer of each kind is tried, with random weights and inputs; the rest of the model is on the meta device.
+
+    Raises:
+        UnsupportedModelError: there is none.
+    """
+    if not isinstance(architecture, Structure) or architecture._is_verified:
+        return architecture
+    reason = ""
+    for fused in ("blocks", "heads"):
+        for reads_config in ((), ("num_attention_heads",)):
+            tried = Structure(backbone, fused, reads_config)
+            problem = _problem(tried, backbone)
+            if problem is None:
+                tried._is_verified = True
+                return tried
+            reason = reason or problem
+    raise UnsupportedModelError(
+        f"{type(backbone).__name__} is of no registered architecture, and what it looks like is not what it "
+        f"does: {reason}",
+        _HOW,
+    )
+
+
+def _stack_paths(architecture: Architecture, backbone: nn.Module) -> Iterator[str]:
+    """The innermost lists of modules that hold attentions or FFNs."""
+    lists = [(p, m) for p, m in backbone.named_modules() if isinstance(m, nn.ModuleList) and len(m)]
+    for path, layers in lists:
+        inner = any(other.startswith(f"{path}.") for other, _ in lists)
+        if inner and any(_has_blocks(architecture, deeper) for other, deeper in lists if other.startswith(f"{path}.")):
+            continue
+        if _has_blocks(architecture, layers):
+            yield path
+
+
+def _has_blocks(architecture: Architecture, layers: nn.Module) -> bool:
+    first: Any = layers[0]  # type: ignore[index]
+    return bool(architecture.blocks(first))
+
+
+def _final_norm(backbone: nn.Module, path: str) -> str:
+    """The norm that stands beside a list of layers, after it."""
+    owner, _, name = path.rpartition(".")
+    names = [key for key, _ in backbone.get_submodule(owner).named_children()]
+    after = names[names.index(name.partition(".")[0]) + 1 :] if name in names else []
+    norm = next((key for key in after if "norm" in key or key.startswith("ln_")), "")
+    return f"{owner}.{norm}" if owner and norm else norm
+
+
+def _not_understood(backbone: nn.Module) -> str:
+    """The deepest module that holds matrices and is in a list, for a message."""
+    for path, module in backbone.named_modules():
+        parts = path.split(".")
+        inside = any(part.isdigit() for part in parts[:-1])
+        if inside and any(is_matrix(child) for child in module.children()):
+            return f"{path} ({type(module).__name__}) is not laid out as an attention or FFN that is known"
+    return "it has no list of layers with matrices in them"
+
+
+def _problem(architecture: Structure, backbone: nn.Module) -> str | None:
+    """What is wrong with a way of reading a model; ``None``: nothing was found."""
+    try:
+        twin = _on_meta(backbone)
+        places = list(architecture.places(twin))
+        calls = _calls(twin, architecture)
+        kinds: dict[str, Place] = {}
+        for place in places:
+            layer = architecture.stacks(twin)[place.stack][place.layer or 0]
+            kinds.setdefault(_kind(layer), place)
+        for place in kinds.values():
+            layer = architecture.stacks(twin)[place.stack][place.layer or 0]
+            if layer in calls:
+                problem = _layer_problem(architecture, layer, *calls[layer])
+                if problem is not None:
+                    return f"{place.stack}.{place.layer} ({type(layer).__name__}): {problem}"
+        return _coupling_problem(architecture, twin, places)
+    except UnsupportedModelError as error:
+        return error.message
+    except Exception as error:  # whatever the modules of an unknown model raise
+        return f"{type(error).__name__}: {first_line(error)}"
+
+
+def _on_meta(backbone: nn.Module) -> nn.Module:
+    """The same model without weights."""
+    if any(not p.is_meta for p in backbone.parameters()):
+        memo = {id(p): nn.Parameter(torch.empty_like(p, device="meta"), False) for p in backbone.parameters()}
+        memo |= {id(b): torch.empty_like(b, device="meta") for b in backbone.buffers()}
+        backbone = copy.deepcopy(backbone, memo)
+    else:
+        backbone = copy.deepcopy(backbone)
+    return backbone.eval()
+
+
+def sample_inputs(backbone: nn.Module, tokens: int = 8, device: str = "cpu") -> dict[str, Tensor]:
+    """Inputs that a model of transformers takes, by what its class says and its configuration.
+
+    Raises:
+        UnsupportedModelError: its class does not say.
+    """
+    name = getattr(backbone, "main_input_name", "input_ids")
+    config: Any = getattr(backbone, "config", None)
+    takes = inspect.signature(backbone.forward).parameters
+    ids = torch.ones(2, tokens, dtype=torch.int64, device=device)
+    given: dict[str, Tensor] = {}
+    if "input_ids" in takes:
+        given["input_ids"] = ids
+        if "attention_mask" in takes:
+            given["attention_mask"] = ids
+    if "pixel_values" in takes:
+        vision = getattr(config, "vision_config", config)
+        size, channels = vision.image_size, getattr(vision, "num_channels", 3)
+        height, width = size if isinstance(size, (list, tuple)) else (size, size)
+        given["pixel_values"] = torch.zeros(2, channels, height, width, device=device)
+    if "input_features" in takes:
+        frames = 2 * config.max_source_positions
+        given["input_features"] = torch.zeros(2, config.num_mel_bins, frames, device=device)
+    if "decoder_input_ids" in takes and getattr(backbone, "decoder", None) is not None:
+        given["decoder_input_ids"] = ids
+    if not given:
+        raise UnsupportedModelError(
+            f"{type(backbone).__name__} takes {name!r}, for which no example can be made", _HOW
+        )
+    return given
+
+
+def _calls(twin: nn.Module, architecture: Architecture) -> dict[nn.Module, tuple[Any, Any]]:
+    """The arguments that every layer is called with, without values."""
+    calls: dict[nn.Module, tuple[Any, Any]] = {}
+
+    def note(module: nn.Module, args: Any, kwargs: Any) -> None:
+        calls.setdefault(module, (args, kwargs))
+
+    layers = [layer for stack in architecture.stacks(twin).values() for layer in stack]
+    hooks = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers]
+    try:
+        with torch.no_grad():
+            twin(**sample_inputs(twin, device="meta"))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return calls
+
+
+def _kind(layer: nn.Module) -> str:
+    """What layers that are tried once have in common."""
+    words = {k: v for k, v in vars(layer).items() if isinstance(v, str)}
+    return f"{layer}{words}"
+
+
+@torch.no_grad()
+def _layer_problem(architecture: Architecture, layer: nn.Module, args: Any, kwargs: Any) -> str | None:
+    noise = torch.randn(_NOISE, generator=torch.Generator().manual_seed(0))
+    real = _filled(layer, noise)
+    args, kwargs = _valued("", args, noise), _valued("", kwargs, noise)
+    whole = _hidden(real(*args, **kwargs))
+    blocks = architecture.blocks(real)
+    groups = [SlicedGroup(f"{i}", b.kind, b.size, gates=b.gates, slices=b.slices) for i, b in enumerate(blocks)]
+    keeps = [torch.arange(group.size)[1::2] if group.size > 1 else torch.arange(1) for group in groups]
+    hooks = [
+        hide_units(gate, group.size, keep)
+        for group, keep in zip(groups, keeps, strict=True)
+        for gate in group.gates
+    ]
+    try:
+        hidden = _hidden(real(*args, **kwargs))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for block, group, keep in zip(blocks, groups, keeps, strict=True):
+        group.keep(keep)
+        block.sync(group.size)
+    cut = _hidden(real(*args, **kwargs))
+    scale = float((whole - hidden).abs().max())
+    if any(group.size < block.size for group, block in zip(groups, blocks, strict=True)) and scale == 0:
+        return "hiding units changes nothing"
+    if cut.shape != hidden.shape or float((cut - hidden).abs().max()) > 1e-3 * max(scale, 1e-6):
+        return "removing units is not hiding them"
+    return None
+
+
+@torch.no_grad()
+def _coupling_problem(architecture: Architecture, twin: nn.Module, places: Sequence[Place]) -> str | None:
+    """Whether the model still runs where one layer alone is cut."""
+    shapes = [tuple(t.shape) for t in _tensors(twin(**sample_inputs(twin, device="meta")))]
+    place = next((p for p in places if p.block.size > 1), None)
+    if place is None:
+        return None
+    first = [p.block for p in places if (p.stack, p.layer) == (place.stack, place.layer)]
+    for block in first:
+        group = SlicedGroup(block.path, block.kind, block.size, gates=block.gates, slices=block.slices)
+        group.keep(torch.arange(max(1, block.size // 2)))
+        block.sync(group.size)
+    try:
+        found = [tuple(t.shape) for t in _tensors(twin(**sample_inputs(twin, device="meta")))]
+    except Exception as error:
+        return f"its layers cannot be cut one by one ({first_line(error)})"
+    return None if found == shapes else f"with one layer cut it gives {found}, not {shapes}"
+
+
+def hide_units(gate: Gate, size: int, keep: Tensor) -> Any:
+    """Set all units but those at ``keep`` to zero at a gate; the hook's handle."""
+    places = torch.arange(size * gate.width).view(size, -1) if gate.index is None else gate.index
+    gone = torch.ones(size, dtype=torch.bool)
+    gone[keep] = False
+    index = places[gone].flatten()
+
+    def hidden(value: Tensor) -> Tensor:
+        return value.index_fill(gate.dim, index.to(value.device), 0.0)
+
+    def before(module: nn.Module, args: Any, kwargs: Any) -> Any:
+        if args:
+            return (hidden(args[0]), *args[1:]), kwargs
+        first = next(iter(kwargs))
+        return args, {**kwargs, first: hidden(kwargs[first])}
+
+    if gate.side == "output":
+        return gate.module.register_forward_hook(lambda module, args, output: hidden(output))
+    return gate.module.register_forward_pre_hook(before, with_kwargs=True)
+
+
+def _filled(layer: nn.Module, noise: Tensor) -> nn.Module:
+    """A layer with random weights, on the CPU."""
+    real = copy.deepcopy(layer).to_empty(device="cpu").float().eval()
+    for tensor in [*real.parameters(), *real.buffers()]:
+        if not tensor.is_floating_point():
+            tensor.zero_()
+            continue
+        scale = 0.2 if tensor.dim() < 2 else tensor.shape[-1] ** -0.5
+        tensor.detach().copy_(_drawn(tensor.shape, noise) * scale)
+        if tensor.dim() < 2:
+            tensor.detach().add_(0.5)
+    return real
+
+
+def _drawn(shape: Sequence[int], noise: Tensor) -> Tensor:
+    count = 1
+    for length in shape:
+        count *= length
+    return noise.repeat(-(-count // len(noise)))[:count].view(*shape) if count else noise[:0].view(*shape)
+
+
+def _valued(name: str, value: Any, noise: Tensor) -> Any:
+    """Arguments without values, with some."""
+    if isinstance(value, Tensor):
+        if value.dtype == torch.bool:
+            return torch.ones(value.shape, dtype=torch.bool)
+        if not value.is_floating_point():
+            return torch.zeros(value.shape, dtype=value.dtype)
+        return torch.zeros(value.shape) if "mask" in name else _drawn(value.shape, noise)
+    if isinstance(value, Mapping):
+        return {key: _valued(str(key), item, noise) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return type(value)(_valued(name, item, noise) for item in value)
+    return None if name in ("past_key_values", "layer_past") else value
+
+
+def _hidden(output: Any) -> Tensor:
+    return next(iter(_tensors(output)))
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
+    if isinstance(output, Tensor):
+        yield output
+    elif isinstance(output, Mapping):
+        for value in output.values():
+            yield from _tensors(value)
+    elif isinstance(output, (tuple, list)):
+        for value in output:
+            yield from _tensors(value)
