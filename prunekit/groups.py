@@ -158,12 +158,29 @@ def follow(module: nn.Module) -> None:
         module.num_parameters = weight.shape[0]
 
 
-def cut(piece: Slice, indices: Tensor) -> None:
-    """Replace a slice's parameter by its part for the units at ``indices``; the module's sizes follow."""
+def cut(piece: Slice, indices: Tensor, size: int) -> None:
+    """Replace a slice's parameter by it without the units that are not at ``indices``; module sizes follow.
+
+    What no unit owns stays, and all that stays keeps its order.
+
+    Args:
+        piece: owned by the units.
+        indices: of the units that are kept.
+        size: units there are.
+    """
     old = piece.tensor
-    new = old.detach().index_select(piece.dim, piece.positions(indices).sort().values.to(old.device)).clone()
+    stays = _staying(piece, indices, size)
+    new = old.detach().index_select(piece.dim, stays.to(old.device)).clone()
     setattr(piece.module, piece.parameter, nn.Parameter(new, requires_grad=old.requires_grad))
     follow(piece.module)
+
+
+def _staying(piece: Slice, indices: Tensor, size: int) -> Tensor:
+    gone = torch.ones(size, dtype=torch.bool)
+    gone[indices] = False
+    stays = torch.ones(piece.tensor.shape[piece.dim], dtype=torch.bool)
+    stays[piece.positions(gone.nonzero().flatten())] = False
+    return stays.nonzero().flatten()
 
 
 class SlicedGroup(Group):
@@ -174,14 +191,12 @@ class SlicedGroup(Group):
 
     def keep(self, indices: Tensor) -> None:
         indices = self.checked(indices)
+        after = []
         for piece in self.slices:
-            cut(piece, indices)
-        self.slices = tuple(_after(piece, indices) for piece in self.slices)
+            stays = _staying(piece, indices, self.size)
+            cut(piece, indices, self.size)
+            if piece.index is not None:
+                piece = replace(piece, index=torch.searchsorted(stays, piece.index[indices]))
+            after.append(piece)
+        self.slices = tuple(after)
         self.size = indices.numel()
-
-
-def _after(piece: Slice, indices: Tensor) -> Slice:
-    if piece.index is None:
-        return piece
-    kept = piece.index[indices]
-    return replace(piece, index=torch.searchsorted(kept.flatten().sort().values, kept))

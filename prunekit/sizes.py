@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from .architectures.blocks import fit_experts
 from .architectures.embedding import FactorizedEmbedding
 from .errors import CheckpointError
 from .groups import follow
@@ -141,6 +142,8 @@ def apply(model: nn.Module, changes: Mapping[str, Any]) -> None:
         if module is not None:
             for key, value in values.items():
                 _set_attribute(module, path, key, value)
+    for module in model.modules():
+        fit_experts(module)
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

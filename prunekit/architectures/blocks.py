@@ -85,6 +85,7 @@ class Block:
 
     def sync(self, size: int) -> None:
         """Bring the numbers that modules keep in line with ``size`` units."""
+        fit_experts(self.module)
         for (module, attribute), each in self.counts.items():
             if attribute.startswith("config."):
                 ConfigView.of(module).overrides[attribute.removeprefix("config.")] = size * each
@@ -318,6 +319,19 @@ def _count(block: Block, module: nn.Module, names: Sequence[str], value: int, ea
     for name in names:
         if vars(module).get(name) == value:
             block.counts[module, name] = each
+
+
+def fit_experts(module: nn.Module) -> None:
+    """Have experts run one after the other where the kernel for all of them at once does not take their sizes.
+
+    It wants rows of a multiple of 16 bytes, and no double precision. Other modules are left alone.
+    """
+    rows_of = vars(module).get("_parameters", {}).get("down_proj")
+    config = getattr(module, "config", None)
+    if rows_of is None or rows_of.dim() != 3 or getattr(config, "_experts_implementation", None) != "grouped_mm":
+        return
+    if rows_of.dtype == torch.float64 or rows_of.shape[2] * rows_of.element_size() % 16:
+        config._experts_implementation = "eager"  # type: ignore[union-attr]
 
 
 def _experts(module: nn.Module) -> Block | None:

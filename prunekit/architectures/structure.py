@@ -150,7 +150,7 @@ def _on_meta(backbone: nn.Module) -> nn.Module:
         backbone = copy.deepcopy(backbone, memo)
     else:
         backbone = copy.deepcopy(backbone)
-    return backbone.eval()
+    return backbone.float().eval()
 
 
 def sample_inputs(backbone: nn.Module, tokens: int = 8, device: str = "cpu") -> dict[str, Tensor]:

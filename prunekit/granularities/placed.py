@@ -24,6 +24,7 @@ class PlacedGroup(SlicedGroup):
             slices=block.slices,
         )
         self._block = block
+        block.sync(block.size)
 
     def keep(self, indices: Tensor) -> None:
         super().keep(indices)
