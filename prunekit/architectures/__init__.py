@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from ..errors import UnsupportedModelError
 from ..registry import Registry
 from .base import Architecture, AttentionParts, FeedForwardParts, Place, PostNormEncoder
-from .blocks import Block
+from .blocks import Block, Kind
 from .elasticbert import ElasticBertCheckpoint, take_poolers
 from .embedding import FactorizedEmbedding, singular_values, truncated_svd
 from .narrowing import Narrowing, even_layers
@@ -52,16 +52,14 @@ def architecture_of(model: nn.Module) -> Architecture:
     return _recognised[backbone]
 
 
-def prunable_architecture(model: nn.Module) -> Architecture:
+def prunable_architecture(model: nn.Module, kind: Kind) -> Architecture:
     """:func:`architecture_of`, which for a family that is not registered is tried out before anything is cut.
 
     Raises:
         UnsupportedModelError: as there, or the structure is not what it seemed to be.
     """
     architecture, backbone = architecture_of(model), backbone_of(model)
-    if backbone in _recognised:
-        architecture = _recognised[backbone] = verified(architecture, backbone)
-    return architecture
+    return verified(architecture, backbone, kind) if backbone in _recognised else architecture
 
 
 def registered_for(model_type: str | None) -> Architecture | None:

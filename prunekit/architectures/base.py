@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import UnsupportedModelError
 from ..groups import Slice
-from .blocks import Block, Fused, attention_block, child, find_blocks
+from .blocks import Block, Fused, Kind, attention_block, child, find_blocks
 from .embedding import FactorizedEmbedding
 from .recording import Context, recorded_inputs
 
@@ -80,6 +80,7 @@ class Architecture:
         fused: how one matrix holds queries, keys and values, see :func:`~.blocks.attention_block`.
         head_rows: further matrices of an attention whose outputs the heads own.
         reads_config: numbers of heads that an attention reads from its configuration when it is called.
+        widths: attributes of an attention, beside the usual ones, that are the width of all its heads.
         norm_path: the norm after the last layer, below the backbone; ``""``: there is none.
         returns_tuple: whether a layer returns a tuple in place of the hidden states alone.
     """
@@ -90,6 +91,7 @@ class Architecture:
     fused: Fused = "blocks"
     head_rows: ClassVar[tuple[str, ...]] = ()
     reads_config: tuple[str, ...] = ()
+    widths: tuple[str, ...] = ()
     norm_path: str = ""
     returns_tuple: bool = False
 
@@ -108,8 +110,20 @@ class Architecture:
     def attention_block(self, module: nn.Module, parent: nn.Module | None) -> Block | None:
         """The attention that a module holds, if it does."""
         return attention_block(
-            module, parent, fused=self.fused, also=self.head_rows, reads_config=self.reads_config
+            module,
+            parent,
+            fused=self.fused,
+            also=self.head_rows,
+            reads_config=self.reads_config,
+            widths=self.widths,
         )
+
+    def check(self, backbone: nn.Module, kind: Kind) -> None:
+        """Refuse what cannot be removed from a model of the family, before anything is.
+
+        Raises:
+            UnsupportedModelError: units of this kind cannot be removed; it says why.
+        """
 
     def places(self, backbone: nn.Module) -> Iterator[Place]:
         """Every attention and FFN of the backbone, once: layers that share their weights are one place."""
@@ -283,7 +297,7 @@ class PostNormEncoder(Architecture):
         return query @ key.transpose(-1, -2) * parts.head_dim**-0.5
 
 
-def shared_heads(places: Iterable[Place], name: str, owned: Sequence[Slice]) -> Iterator[Place]:
+def shared_heads(places: Iterable[Place], name: str, owned: Sequence[Slice] = ()) -> Iterator[Place]:
     """Places whose attentions lose the same heads, as one; all others as they are.
 
     Args:

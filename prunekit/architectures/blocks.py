@@ -44,6 +44,10 @@ PLAIN = (
     ("up_proj", "down_proj"),
     ("linear1", "linear2"),
     ("dense1", "dense2"),
+    ("fc_in", "fc_out"),
+    ("lin_1", "lin_2"),
+    ("intermediate_dense", "output_dense"),
+    ("intermediate", "output"),
 )
 HEAD_DIMS = ("head_dim", "attention_head_size", "head_size", "key_value_proj_dim", "d_kv", "dim_head")
 QUERY_COUNTS = ("num_heads", "num_attention_heads", "n_heads", "n_head")
@@ -142,6 +146,7 @@ def attention_block(
     fused: Fused = "blocks",
     also: Sequence[str] = (),
     reads_config: Sequence[str] = (),
+    widths: Sequence[str] = (),
     head_dim: int | None = None,
 ) -> Block | None:
     """The attention that a module holds; ``None`` where it holds none.
@@ -156,6 +161,7 @@ def attention_block(
             (each key/value head's queries, key and value together).
         also: further matrices of the module whose outputs the heads own.
         reads_config: numbers of query heads that the module reads from its configuration.
+        widths: further attributes that are the width of all query heads together.
         head_dim: width of a head; default: as the module says.
     """
     three = _children(module, SEPARATE)
@@ -204,11 +210,22 @@ def attention_block(
         if matrix is not None:
             block.slices += rows(matrix, wide)
     block.slices.append(columns(output, wide))
-    block.slices += [
-        Slice(owner, TABLE, 1, each) for owner in module.modules() if getattr(owner, TABLE, None) is not None
-    ]
-    _count_heads(block, reads_config)
+    block.slices += _tables(module, parent, size, each)
+    _count_heads(block, (*WIDTHS, *widths), reads_config)
     return block
+
+
+def _tables(module: nn.Module, parent: nn.Module | None, size: int, each: int) -> list[Slice]:
+    """Tables of relative positions with a column for each head."""
+    beside = child(parent, "relative_position_bias") if parent is not None else None
+    owners = dict.fromkeys([*module.modules(), *([] if beside is None else beside.modules())])
+    named = [(owner, TABLE) for owner in owners if isinstance(getattr(owner, TABLE, None), Tensor)]
+    embedded = child(module, "relative_attention_bias")
+    if isinstance(embedded, nn.Embedding):
+        named.append((embedded, "weight"))
+    return [
+        Slice(owner, name, 1, each) for owner, name in named if getattr(owner, name).shape[1] == size * each
+    ]
 
 
 def feed_forward_block(module: nn.Module) -> Block | None:
@@ -302,14 +319,14 @@ def _fused_index(fused: Fused, size: int, each: int, width: int, shared: bool) -
     return torch.cat([units * each * width + wide, keys, keys + size * width], 1)
 
 
-def _count_heads(block: Block, reads_config: Sequence[str]) -> None:
+def _count_heads(block: Block, widths: Sequence[str], reads_config: Sequence[str]) -> None:
     module, size = block.module, block.size
     _count(block, module, QUERY_COUNTS, size * block.queries, block.queries)
     if block.keys:
         _count(block, module, KEY_COUNTS, size, 1)
     elif type(vars(module).get(RATIO)) is int:
         block.counts[module, RATIO] = 1
-    _count(block, module, WIDTHS, size * block.queries * block.head_dim, block.queries * block.head_dim)
+    _count(block, module, widths, size * block.queries * block.head_dim, block.queries * block.head_dim)
     for name in reads_config:
         block.counts[module, f"config.{name}"] = block.queries
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import UnsupportedModelError
 from . import register
 from .base import Architecture
-from .blocks import Block, attention_block
+from .blocks import Kind
 
 
 @register("gpt2")
@@ -59,10 +59,11 @@ class Falcon(Architecture):
     norm_path = "ln_f"
     returns_tuple = True
 
-    def attention_block(self, module: Any, parent: nn.Module | None) -> Block | None:
-        if getattr(getattr(module, "config", None), "alibi", False):
+    fused = "heads"
+
+    def check(self, backbone: Any, kind: Kind) -> None:
+        if kind == "attention" and backbone.config.alibi:
             raise UnsupportedModelError(
                 "this Falcon has ALiBi positions, which belong to a head's place: its heads cannot be removed",
                 "prune its neurons alone",
             )
-        return attention_block(module, parent, fused="heads")

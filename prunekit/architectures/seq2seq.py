@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from ..groups import Slice
 from . import register
 from .base import Architecture, Place, shared_heads
 
@@ -29,7 +28,7 @@ class T5(EncoderDecoder):
     So the layers of a stack lose the same heads: a unit is one head of every layer.
     """
 
-    model_types: ClassVar[tuple[str, ...]] = ("t5",)
+    model_types: ClassVar[tuple[str, ...]] = ("t5", "mt5")
     stack_paths: ClassVar[tuple[str, ...]] = ("encoder.block", "decoder.block")
     norm_path = "encoder.final_layer_norm"
     returns_tuple = True
@@ -40,12 +39,7 @@ class T5(EncoderDecoder):
             inside = [place for place in places if place.stack == stack]
             for kind in ("SelfAttention", "EncDecAttention"):
                 own = [p for p in inside if p.block.path.endswith(kind)]
-                tables = [
-                    Slice(p.block.module.relative_attention_bias, "weight", 1)  # type: ignore[arg-type]
-                    for p in own
-                    if getattr(p.block.module, "has_relative_attention_bias", False)
-                ]
-                yield from shared_heads(own, f"{stack.partition('.')[0]}.{kind}", tables)
+                yield from shared_heads(own, f"{stack.partition('.')[0]}.{kind}")
             yield from (place for place in inside if place.block.kind == "ffn")
 
 

@@ -14,11 +14,18 @@ from transformers import PreTrainedModel
 from ..errors import UnsupportedModelError, first_line
 from ..groups import Gate, SlicedGroup
 from .base import Architecture, Place
-from .blocks import Block, is_matrix
+from .blocks import Kind, is_matrix
 
 _HOW = (
     "write an adapter: a subclass of prunekit.architectures.Architecture, see docs/parts.md, and try it with "
     "prunekit.testing.check_architecture"
+)
+# Ways of reading an attention, in the order in which they are tried.
+_READINGS: tuple[tuple[str, dict[str, tuple[str, ...]]], ...] = (
+    ("blocks", {}),
+    ("heads", {}),
+    ("blocks", {"widths": ("embed_dim", "hidden_size")}),
+    ("blocks", {"reads_config": ("num_attention_heads",)}),
 )
 _NOISE = 1_000_003  # a prime: a matrix filled with it over and over has no two rows alike
 
@@ -29,13 +36,14 @@ class Structure(Architecture):
     Args:
         backbone: the model; what is found is of its class and configuration.
         fused: how one matrix holds queries, keys and values.
-        reads_config: numbers of heads that an attention reads from its configuration.
+        hints: ``reads_config`` and ``widths``, see :class:`Architecture`.
     """
 
-    def __init__(self, backbone: nn.Module, fused: Any = "blocks", reads_config: tuple[str, ...] = ()) -> None:
-        self.fused, self.reads_config = fused, reads_config
+    def __init__(self, backbone: nn.Module, fused: Any = "blocks", **hints: tuple[str, ...]) -> None:
+        self.fused = fused
+        self.reads_config, self.widths = hints.get("reads_config", ()), hints.get("widths", ())
         self._paths = tuple(_stack_paths(self, backbone))
-        self._is_verified = False
+        self._verified: dict[Kind, Structure] = {}
         self.causal = any(getattr(module, "is_causal", False) is True for module in backbone.modules())
         self.norm_path = _final_norm(backbone, self._paths[0]) if self._paths else ""
 
@@ -58,28 +66,30 @@ def recognised(backbone: nn.Module) -> Architecture:
     return found
 
 
-def verified(architecture: Architecture, backbone: nn.Module) -> Architecture:
-    """The way of reading a structure under which hiding units and removing them is the same.
+def verified(architecture: Architecture, backbone: nn.Module, kind: Kind) -> Architecture:
+    """The way of reading a structure under which hiding units of a kind and removing them is the same.
 
     One layer of each kind is tried, with random weights and inputs; the rest of the model is on the meta device.
 
     Raises:
         UnsupportedModelError: there is none.
     """
-    if not isinstance(architecture, Structure) or architecture._is_verified:
+    if not isinstance(architecture, Structure):
         return architecture
     reason = ""
-    for fused in ("blocks", "heads"):
-        for reads_config in ((), ("num_attention_heads",)):
-            tried = Structure(backbone, fused, reads_config)
-            problem = _problem(tried, backbone)
-            if problem is None:
-                tried._is_verified = True
-                return tried
-            reason = reason or problem
+    for fused, hints in _READINGS if kind == "attention" else _READINGS[:1]:
+        if kind in architecture._verified:
+            return architecture._verified[kind]
+        tried = Structure(backbone, fused, **hints)
+        problem = _problem(tried, backbone, kind)
+        if problem is None:
+            architecture._verified[kind] = tried
+        reason = reason or problem or ""
+    if kind in architecture._verified:
+        return architecture._verified[kind]
     raise UnsupportedModelError(
-        f"{type(backbone).__name__} is of no registered architecture, and what it looks like is not what it "
-        f"does: {reason}",
+        f"{type(backbone).__name__} is of no registered architecture, and its "
+        f"{'attention' if kind == 'attention' else 'FFN'} is not understood: {reason}",
         _HOW,
     )
 
@@ -119,12 +129,15 @@ def _not_understood(backbone: nn.Module) -> str:
     return "it has no list of layers with matrices in them"
 
 
-def _problem(architecture: Structure, backbone: nn.Module) -> str | None:
+def _problem(architecture: Structure, backbone: nn.Module, kind: Kind) -> str | None:
     """What is wrong with a way of reading a model; ``None``: nothing was found."""
     try:
         twin = _on_meta(backbone)
-        places = list(architecture.places(twin))
-        calls = _calls(twin, architecture)
+        places = [place for place in architecture.places(twin) if place.block.kind == kind]
+        try:
+            calls = _calls(twin, architecture)
+        except Exception as error:
+            return f"it cannot be run on the meta device ({first_line(error)})"
         kinds: dict[str, Place] = {}
         for place in places:
             layer = architecture.stacks(twin)[place.stack][place.layer or 0]
@@ -132,7 +145,7 @@ def _problem(architecture: Structure, backbone: nn.Module) -> str | None:
         for place in kinds.values():
             layer = architecture.stacks(twin)[place.stack][place.layer or 0]
             if layer in calls:
-                problem = _layer_problem(architecture, layer, *calls[layer])
+                problem = _layer_problem(architecture, layer, kind, *calls[layer])
                 if problem is not None:
                     return f"{place.stack}.{place.layer} ({type(layer).__name__}): {problem}"
         return _coupling_problem(architecture, twin, places)
@@ -150,6 +163,12 @@ def _on_meta(backbone: nn.Module) -> nn.Module:
         backbone = copy.deepcopy(backbone, memo)
     else:
         backbone = copy.deepcopy(backbone)
+    if isinstance(backbone, PreTrainedModel):
+        backbone.set_attn_implementation("eager")  # others look at the values of masks
+        if any(name.endswith("down_proj") and p.dim() == 3 for name, p in backbone.named_parameters()):
+            # One after the other, experts look at which tokens they get; all at once, they take bfloat16 here.
+            backbone.config._experts_implementation = "grouped_mm"
+            return backbone.bfloat16().eval()
     return backbone.float().eval()
 
 
@@ -173,6 +192,10 @@ def sample_inputs(backbone: nn.Module, tokens: int = 8, device: str = "cpu") -> 
         size, channels = vision.image_size, getattr(vision, "num_channels", 3)
         height, width = size if isinstance(size, (list, tuple)) else (size, size)
         given["pixel_values"] = torch.zeros(2, channels, height, width, device=device)
+    if "input_values" in takes:
+        frames, bins = getattr(config, "max_length", 20), getattr(config, "num_mel_bins", None)
+        shape = (2, 1600) if bins is None else (2, frames, bins)
+        given["input_values"] = torch.zeros(*shape, device=device)
     if "input_features" in takes:
         frames = 2 * config.max_source_positions
         given["input_features"] = torch.zeros(2, config.num_mel_bins, frames, device=device)
@@ -195,12 +218,29 @@ def _calls(twin: nn.Module, architecture: Architecture) -> dict[nn.Module, tuple
     layers = [layer for stack in architecture.stacks(twin).values() for layer in stack]
     hooks = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers]
     try:
-        with torch.no_grad():
-            twin(**sample_inputs(twin, device="meta"))
+        _run(twin)
     finally:
         for hook in hooks:
             hook.remove()
     return calls
+
+
+@torch.no_grad()
+def _run(twin: nn.Module) -> list[tuple[int, ...]]:
+    """Shapes of what a model without weights gives.
+
+    Some models look at the values of a mask that they are given, and some at the values of inputs without one.
+    """
+    inputs = sample_inputs(twin, device="meta")
+    dtype = next(twin.parameters()).dtype
+    inputs = {name: v.to(dtype) if v.is_floating_point() else v for name, v in inputs.items()}
+    try:
+        output = twin(**inputs)
+    except RuntimeError:
+        if "attention_mask" not in inputs:
+            raise
+        output = twin(**{name: value for name, value in inputs.items() if name != "attention_mask"})
+    return [tuple(tensor.shape) for tensor in _tensors(output)]
 
 
 def _kind(layer: nn.Module) -> str:
@@ -210,12 +250,14 @@ def _kind(layer: nn.Module) -> str:
 
 
 @torch.no_grad()
-def _layer_problem(architecture: Architecture, layer: nn.Module, args: Any, kwargs: Any) -> str | None:
+def _layer_problem(
+    architecture: Architecture, layer: nn.Module, kind: Kind, args: Any, kwargs: Any
+) -> str | None:
     noise = torch.randn(_NOISE, generator=torch.Generator().manual_seed(0))
     real = _filled(layer, noise)
     args, kwargs = _valued("", args, noise), _valued("", kwargs, noise)
     whole = _hidden(real(*args, **kwargs))
-    blocks = architecture.blocks(real)
+    blocks = [block for block in architecture.blocks(real) if block.kind == kind]
     groups = [SlicedGroup(f"{i}", b.kind, b.size, gates=b.gates, slices=b.slices) for i, b in enumerate(blocks)]
     keeps = [torch.arange(group.size)[1::2] if group.size > 1 else torch.arange(1) for group in groups]
     hooks = [
@@ -231,7 +273,10 @@ def _layer_problem(architecture: Architecture, layer: nn.Module, args: Any, kwar
     for block, group, keep in zip(blocks, groups, keeps, strict=True):
         group.keep(keep)
         block.sync(group.size)
-    cut = _hidden(real(*args, **kwargs))
+    try:
+        cut = _hidden(real(*args, **kwargs))
+    except Exception as error:
+        return f"it does not run with fewer units ({first_line(error)})"
     scale = float((whole - hidden).abs().max())
     if any(group.size < block.size for group, block in zip(groups, blocks, strict=True)) and scale == 0:
         return "hiding units changes nothing"
@@ -243,17 +288,18 @@ def _layer_problem(architecture: Architecture, layer: nn.Module, args: Any, kwar
 @torch.no_grad()
 def _coupling_problem(architecture: Architecture, twin: nn.Module, places: Sequence[Place]) -> str | None:
     """Whether the model still runs where one layer alone is cut."""
-    shapes = [tuple(t.shape) for t in _tensors(twin(**sample_inputs(twin, device="meta")))]
+    shapes = _run(twin)
     place = next((p for p in places if p.block.size > 1), None)
     if place is None:
         return None
     first = [p.block for p in places if (p.stack, p.layer) == (place.stack, place.layer)]
+    first = [block for block in first if is_matrix(block.output)]  # of experts every layer has its own
     for block in first:
         group = SlicedGroup(block.path, block.kind, block.size, gates=block.gates, slices=block.slices)
         group.keep(torch.arange(max(1, block.size // 2)))
         block.sync(group.size)
     try:
-        found = [tuple(t.shape) for t in _tensors(twin(**sample_inputs(twin, device="meta")))]
+        found = _run(twin)
     except Exception as error:
         return f"its layers cannot be cut one by one ({first_line(error)})"
     return None if found == shapes else f"with one layer cut it gives {found}, not {shapes}"

@@ -37,7 +37,8 @@ def placed_groups(model: nn.Module, kind: Kind, granularity: str) -> list[Group]
     Raises:
         UnsupportedModelError: the family is not known, or has none.
     """
-    architecture = prunable_architecture(model)
+    architecture = prunable_architecture(model, kind)
+    architecture.check(backbone_of(model), kind)
     places = architecture.places(backbone_of(model))
     groups: list[Group] = [PlacedGroup(place, granularity) for place in places if place.block.kind == kind]
     if not groups:
