@@ -17,12 +17,13 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
+from . import __version__
 from .errors import CheckpointError, PrunekitError, UnsupportedModelError
 from .exits import MultiExitConfig, MultiExitForSequenceClassification
 from .files import sync
 from .groups import follow
 from .pretrained import json_object, read_config, reading, refuse_not_finite
-from .sizes import KEY, METHOD, apply, record, recorded, skeleton
+from .sizes import KEY, apply, record, recorded, skeleton
 from .slim import SlimConfig, SlimLoader
 from .text import shown
 
@@ -236,15 +237,16 @@ def _replaceable(target: Path) -> bool:
         return True
     try:
         config = json.loads((target / "config.json").read_text("utf-8"))
-        kind, method = config.get("model_type"), (config.get(KEY) or {}).get("quant_method")
+        kind, version = config.get("model_type"), config.get("prunekit_version")
     except (OSError, ValueError, AttributeError):
         return False
-    return kind in (MultiExitConfig.model_type, SlimConfig.model_type) or method == METHOD
+    return kind in (MultiExitConfig.model_type, SlimConfig.model_type) or isinstance(version, str)
 
 
 def _write(model: nn.Module, folder: Path) -> None:
     if isinstance(model, PreTrainedModel):
         record(model)
+        model.config.prunekit_version = __version__
         model.save_pretrained(folder)
         _read_back(model, folder)
     else:

@@ -227,7 +227,9 @@ def skeleton(model: ModelConfig, vocab_size: int | None = None) -> PreTrainedMod
     with torch.device("meta"):
         if isinstance(config, MultiExitConfig):
             with reading(model.name):
-                return MultiExitForSequenceClassification(config).backbone
+                model_with_exits = MultiExitForSequenceClassification(config)
+                apply(model_with_exits, recorded(config) or {})
+                return model_with_exits.backbone
         return _checked(built(model, config))
 
 

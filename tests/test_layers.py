@@ -12,8 +12,9 @@ PACKAGE = Path(__file__).parents[1] / "prunekit"
 # Lowest first. A room imports from its own tier and from those below it.
 TIERS = [
     {"errors", "text", "arguments", "settings", "registry", "files", "console", "machine", "groups", "modes"}
-    | {"architectures", "dependency_graph", "pretrained", "digests"},
-    {"granularities", "scorers", "schedulers", "budgets", "costs", "exits", "slim"},
+    | {"architectures", "dependency_graph", "pretrained", "digests", "views"},
+    {"sizes"},
+    {"granularities", "scorers", "schedulers", "budgets", "costs", "exits", "slim", "loading"},
     {"pruner", "distill", "reports", "data", "models", "checkpoints", "runtime", "testing"} | {"calibration"},
     {"stages", "recipes", "planning", "runs"},
     {"comparison"},
@@ -21,7 +22,7 @@ TIERS = [
     {"cli", "__main__"},
 ]
 # A recipe's schema is made of its stages, and a stage says what it will do: these know each other.
-MUTUAL = TIERS[3]
+MUTUAL = TIERS[4]
 
 
 def imports() -> dict[str, set[str]]:

@@ -157,8 +157,8 @@ def test_messages(tmp_path, monkeypatch):
         load_config(ModelConfig(config={"hiden_size": 3}))
     with pytest.raises(RecipeError, match="do not divide"):
         load_config(ModelConfig(config={"num_attention_heads": 7}))
-    (tmp_path / "config.json").write_text('{"model_type": "gpt2", "n_layer": 1, "n_embd": 8, "n_head": 2}')
-    with pytest.raises(UnsupportedModelError, match="gpt2"):
+    (tmp_path / "config.json").write_text('{"model_type": "mamba", "num_hidden_layers": 1, "hidden_size": 8}')
+    with pytest.raises(UnsupportedModelError, match="MambaModel"):
         skeleton(ModelConfig(name=str(tmp_path)))
     (tmp_path / "config.json").write_text('{"model_type": "bert"')
     with pytest.raises(CheckpointError, match="is not JSON"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import UnsupportedModelError
 from ..groups import Slice
-from .blocks import Block, Fused, Kind, attention_block, child, find_blocks
+from .blocks import Block, Fused, Kind, attention_block, child, find_blocks, is_experts, multiplies
 from .embedding import FactorizedEmbedding
 from .recording import Context, recorded_inputs
 
@@ -221,6 +222,33 @@ class Architecture:
         """Take off what exits have no use for (a pooler, a decoder), in place."""
         if getattr(backbone, "pooler", None) is not None:
             backbone.pooler = None
+
+    def uses(self, backbone: nn.Module, tokens: int) -> dict[nn.Module, float]:
+        """How often one example of ``tokens`` tokens multiplies by the weights of each module of the backbone.
+
+        Experts are used by as many tokens as the router sends to them on average. A pooler is in it as if it
+        read every token; who counts costs knows better.
+        """
+        found: dict[nn.Module, float] = {m: tokens for m in backbone.modules() if multiplies(m)}
+        times = Counter(layer for layers in self.stacks(backbone).values() for layer in layers)
+        for layer, count in times.items():
+            for module in layer.modules():
+                if module in found:
+                    found[module] = tokens * count
+                elif is_experts(module):
+                    chosen = getattr(backbone.config, "num_experts_per_tok", 1)  # type: ignore[union-attr]
+                    found[module] = tokens * count * chosen / module.down_proj.shape[0]  # type: ignore[union-attr]
+        return found
+
+    def pairs(self, backbone: nn.Module, tokens: int) -> dict[nn.Module, float]:
+        """How many pairs of a query and a key one example has in each attention: its output matrix -> pairs."""
+        times = Counter(layer for layers in self.stacks(backbone).values() for layer in layers)
+        return {
+            block.output: tokens * tokens * count
+            for layer, count in times.items()
+            for block in self.blocks(layer)
+            if block.kind == "attention"
+        }
 
     def truncate(self, backbone: Any, num_layers: int) -> None:
         """Drop all layers after the first ``num_layers``, in place."""

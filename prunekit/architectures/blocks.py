@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -100,6 +100,20 @@ class Block:
 def is_matrix(module: object) -> bool:
     """Whether a module is one matrix product, with or without a bias."""
     return isinstance(module, (nn.Linear, Conv1D))
+
+
+def multiplies(module: nn.Module) -> bool:
+    """Whether a module multiplies by its ``weight``: a matrix, a convolution, a router."""
+    if is_matrix(module) or isinstance(module, nn.modules.conv._ConvNd):
+        return True
+    weight = vars(module).get("_parameters", {}).get("weight")
+    return weight is not None and weight.dim() == 2 and not isinstance(module, nn.Embedding)
+
+
+def is_experts(module: nn.Module) -> bool:
+    """Whether a module holds several FFNs in tensors of three dimensions."""
+    down = vars(module).get("_parameters", {}).get("down_proj")
+    return down is not None and down.dim() == 3
 
 
 def rows_dim(module: nn.Module) -> int:
@@ -343,10 +357,10 @@ def fit_experts(module: nn.Module) -> None:
 
     It wants rows of a multiple of 16 bytes, and no double precision. Other modules are left alone.
     """
-    rows_of = vars(module).get("_parameters", {}).get("down_proj")
     config = getattr(module, "config", None)
-    if rows_of is None or rows_of.dim() != 3 or getattr(config, "_experts_implementation", None) != "grouped_mm":
+    if not is_experts(module) or getattr(config, "_experts_implementation", None) != "grouped_mm":
         return
+    rows_of: Any = module.down_proj
     if rows_of.dtype == torch.float64 or rows_of.shape[2] * rows_of.element_size() % 16:
         config._experts_implementation = "eager"  # type: ignore[union-attr]
 

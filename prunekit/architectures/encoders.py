@@ -21,6 +21,32 @@ class Deberta(PostNormEncoder):
     head_rows = ("pos_key_proj", "pos_query_proj")
     returns_tuple = True
 
+    def uses(self, backbone: Any, tokens: int) -> dict[nn.Module, float]:
+        found = super().uses(backbone, tokens)
+        for attention in _relative(backbone):
+            span = 2 * attention.pos_ebd_size
+            if attention.share_att_key:  # the positions go through the matrices of the tokens too
+                found |= {attention.query_proj: tokens + span, attention.key_proj: tokens + span}
+            else:
+                names = ("pos_key_proj", "pos_query_proj")
+                found |= {m: span for name in names if (m := getattr(attention, name, None)) is not None}
+        return found
+
+    def pairs(self, backbone: Any, tokens: int) -> dict[nn.Module, float]:
+        """Of tokens, and of tokens and positions: a product more for each way that these are compared."""
+        found = super().pairs(backbone, tokens)
+        for layer in self.layers(backbone):
+            attention: Any = layer.attention.self  # type: ignore[union-attr]
+            if attention.relative_attention:
+                ways = sum(way in attention.pos_att_type for way in ("c2p", "p2c"))
+                found[layer.attention.output.dense] += tokens * attention.pos_ebd_size * ways  # type: ignore[union-attr, index]
+        return found
+
+
+def _relative(backbone: Any) -> list[Any]:
+    every = [layer.attention.self for layer in backbone.encoder.layer]
+    return [attention for attention in every if attention.relative_attention]
+
 
 @register("modernbert")
 class ModernBert(Architecture):

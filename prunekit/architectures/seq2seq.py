@@ -58,3 +58,21 @@ class Whisper(EncoderDecoder):
     model_types: ClassVar[tuple[str, ...]] = ("whisper",)
     stack_paths: ClassVar[tuple[str, ...]] = ("encoder.layers", "decoder.layers")
     norm_path = "encoder.layer_norm"
+
+    def uses(self, backbone: Any, tokens: int) -> dict[nn.Module, float]:
+        """Of a recording, which is always as long, and ``tokens`` tokens of text."""
+        heard = backbone.config.max_source_positions
+        found = super().uses(backbone, tokens)
+        found |= {m: heard for m in backbone.encoder.modules() if m in found}
+        for layer in self.stacks(backbone).get("decoder.layers", ()):
+            found |= {layer.encoder_attn.k_proj: heard, layer.encoder_attn.v_proj: heard}  # type: ignore[union-attr, dict-item]
+        return found | {backbone.encoder.conv1: 2 * heard}
+
+    def pairs(self, backbone: Any, tokens: int) -> dict[nn.Module, float]:
+        """Of a recording, which is always as long, and ``tokens`` tokens of text."""
+        heard = backbone.config.max_source_positions
+        found = super().pairs(backbone, tokens)
+        found |= {m: heard**2 for m in backbone.encoder.modules() if m in found}
+        for layer in self.stacks(backbone).get("decoder.layers", ()):
+            found[layer.encoder_attn.out_proj] = tokens * heard  # type: ignore[union-attr, index]
+        return found

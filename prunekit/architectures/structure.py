@@ -165,6 +165,7 @@ def _on_meta(backbone: nn.Module) -> nn.Module:
         backbone = copy.deepcopy(backbone)
     if isinstance(backbone, PreTrainedModel):
         backbone.set_attn_implementation("eager")  # others look at the values of masks
+        vars(backbone.config)["pad_token_id"] = None  # or some look for it in the values of tokens
         if any(name.endswith("down_proj") and p.dim() == 3 for name, p in backbone.named_parameters()):
             # One after the other, experts look at which tokens they get; all at once, they take bfloat16 here.
             backbone.config._experts_implementation = "grouped_mm"
@@ -234,13 +235,19 @@ def _run(twin: nn.Module) -> list[tuple[int, ...]]:
     inputs = sample_inputs(twin, device="meta")
     dtype = next(twin.parameters()).dtype
     inputs = {name: v.to(dtype) if v.is_floating_point() else v for name, v in inputs.items()}
-    try:
-        output = twin(**inputs)
-    except RuntimeError:
-        if "attention_mask" not in inputs:
-            raise
-        output = twin(**{name: value for name, value in inputs.items() if name != "attention_mask"})
-    return [tuple(tensor.shape) for tensor in _tensors(output)]
+    mask = inputs.pop("attention_mask", None)
+    ways: list[dict[str, Any]] = [{}]
+    if mask is not None:
+        tokens = mask.shape[1]
+        whole = torch.zeros(len(mask), 1, tokens, tokens, dtype=dtype, device="meta")
+        ways = [{"attention_mask": mask}, {}, {"attention_mask": whole}]
+    for number, way in enumerate(ways, 1):
+        try:
+            return [tuple(tensor.shape) for tensor in _tensors(twin(**inputs, **way))]
+        except RuntimeError:
+            if number == len(ways):
+                raise
+    raise AssertionError("one way returns or raises")
 
 
 def _kind(layer: nn.Module) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+from torch import nn
+
 from ..groups import Slice
 from . import register
 from .base import Architecture, Place, shared_heads
@@ -18,6 +20,16 @@ class Vit(Architecture):
     model_types: ClassVar[tuple[str, ...]] = ("vit", "deit")
     stack_paths: ClassVar[tuple[str, ...]] = ("layers",)
     norm_path = "layernorm"
+
+    def uses(self, backbone: Any, tokens: int) -> dict[nn.Module, float]:
+        """Of an image, whatever ``tokens`` is."""
+        patches = patches_of(backbone.config)
+        found = super().uses(backbone, patches + extra_tokens(backbone.embeddings))
+        return found | {m: patches for m in backbone.embeddings.modules() if m in found}
+
+    def pairs(self, backbone: Any, tokens: int) -> dict[nn.Module, float]:
+        """Of an image, whatever ``tokens`` is."""
+        return super().pairs(backbone, patches_of(backbone.config) + extra_tokens(backbone.embeddings))
 
 
 @register("beit")
@@ -44,3 +56,36 @@ class Clip(Architecture):
         *("text_model.encoder.layers", "vision_model.encoder.layers"),
         "encoder.layers",
     )
+
+    def uses(self, backbone: Any, tokens: int) -> dict[nn.Module, float]:
+        """Of a text of ``tokens`` tokens and of an image."""
+        found = super().uses(backbone, tokens)
+        for tower, config in _vision_towers(backbone):
+            patches = patches_of(config)
+            found |= {m: patches + 1 for m in tower.modules() if m in found}
+            found |= {m: patches for m in tower.embeddings.modules() if m in found}
+        return found | {m: 1 for name, m in backbone.named_children() if name.endswith("projection")}
+
+    def pairs(self, backbone: Any, tokens: int) -> dict[nn.Module, float]:
+        """Of a text of ``tokens`` tokens and of an image."""
+        found = super().pairs(backbone, tokens)
+        for tower, config in _vision_towers(backbone):
+            found |= {m: (patches_of(config) + 1) ** 2 for m in tower.modules() if m in found}
+        return found
+
+
+def _vision_towers(backbone: Any) -> list[tuple[Any, Any]]:
+    if hasattr(backbone, "vision_model"):
+        return [(backbone.vision_model, backbone.config.vision_config)]
+    return [(backbone, backbone.config)] if hasattr(backbone.config, "patch_size") else []
+
+
+def patches_of(config: Any) -> int:
+    """Patches of an image."""
+    size, patch = (v if isinstance(v, (list, tuple)) else (v, v) for v in (config.image_size, config.patch_size))
+    return (size[0] // patch[0]) * (size[1] // patch[1])
+
+
+def extra_tokens(embeddings: nn.Module) -> int:
+    """Tokens that stand for the whole image, beside its patches."""
+    return sum(getattr(embeddings, name, None) is not None for name in ("cls_token", "distillation_token"))

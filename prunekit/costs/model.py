@@ -10,9 +10,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..architectures import FactorizedEmbedding, architecture_of, backbone_of
+from ..architectures.blocks import is_experts, rows_dim
 from ..errors import UnsupportedModelError
 from ..groups import Group
-from .positions import is_transformer, measured_positions, query_modules, transformer_positions
+from .positions import attention_pairs, is_transformer, measured_positions, transformer_positions
 
 Sizes = Mapping[str, int]
 
@@ -50,15 +51,13 @@ class _Term:
 
     dims: list[_Dim]
     positions: float = 0
-    # A query matrix: its rows are the width of the two attention products.
-    attends: bool = False
+    # An attention's output matrix: its inputs are the width of the two attention products.
+    pairs: float = 0
+    inputs: int = 1
 
     def cost(self, sizes: Sizes, tokens: int) -> tuple[int, float]:
         numel = math.prod(d.at(sizes) for d in self.dims)
-        macs = numel * self.positions
-        if self.attends:
-            macs += 2 * tokens * tokens * self.dims[0].at(sizes)
-        return numel, macs
+        return numel, numel * self.positions + 2 * self.pairs * self.dims[self.inputs].at(sizes)
 
 
 @dataclass(frozen=True)
@@ -120,11 +119,11 @@ class CostModel:
                 f"{type(model).__name__} is of no registered architecture, so its costs must be measured",
                 "give example_inputs: the arguments of one forward call",
             )
-        queries = query_modules(model)
+        pairs = attention_pairs(model, sequence_length)
         ranks = [g for g in groups if g.granularity == "rank"]
         self._embeddings = [_embedding(model, g) for g in ranks]
         skipped = {id(p) for m in _words(model, ranks) for p in m.parameters()}
-        self._terms, self.uncounted = _terms(model, groups, positions, queries, skipped)
+        self._terms, self.uncounted = _terms(model, groups, positions, pairs, skipped)
 
     def total(self, sizes: Sizes | None = None) -> Cost:
         """Cost at ``sizes`` (group name -> units); groups that are not named keep what they have.
@@ -163,7 +162,7 @@ def _terms(
     model: nn.Module,
     groups: Sequence[Group],
     positions: Mapping[nn.Module, float],
-    queries: set[nn.Module],
+    pairs: Mapping[nn.Module, float],
     skipped: set[int],
 ) -> tuple[list[_Term], tuple[str, ...]]:
     """One term a parameter (shared ones once, but used wherever they are), and what is not counted."""
@@ -181,9 +180,10 @@ def _terms(
             term = terms.get(id(parameter))
             if term is None:
                 term = terms[id(parameter)] = _Term(_dims(f"{name}.{key}", parameter, owners))
-            if key == "weight" and module in positions:
+            if module in positions and (key == "weight" or is_experts(module)):
                 term.positions += positions[module]
-                term.attends = term.attends or module in queries
+                term.pairs += pairs.get(module, 0)
+                term.inputs = 1 - rows_dim(module)
             elif parameter.dim() >= 2 and not isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
                 uncounted.append(name or type(module).__name__)
     return list(terms.values()), tuple(dict.fromkeys(uncounted))

@@ -10,10 +10,12 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from ..architectures import architecture_of, backbone_of
+from ..architectures.blocks import is_experts, multiplies, width_in
+from ..errors import UnsupportedModelError
 from ..exits.certainty import ExitCertainty
 from ..exits.heads import ExitHead
 from .model import Cost
-from .positions import query_modules, transformer_positions
+from .positions import attention_pairs, transformer_positions
 
 WORDS, POSITIONS, ATTENTION, FFN, NORMS, POOLER, EXITS, HEAD = PARTS = (
     "word embeddings",
@@ -51,19 +53,22 @@ def module_costs(model: nn.Module, sequence_length: int = 128) -> list[ModuleCos
         UnsupportedModelError: the model is of no registered architecture.
     """
     places = _places(model)
-    positions, queries = transformer_positions(model, sequence_length), query_modules(model)
+    positions = transformer_positions(model, sequence_length)
+    pairs = attention_pairs(model, sequence_length)
     totals: dict[tuple[str, int | None], list[int]] = {}
     seen: set[int] = set()
     for module in model.modules():
         own = list(module.parameters(recurse=False))
         if not own:
             continue
-        row = totals.setdefault(places.get(module, (HEAD, None)), [0, 0])
+        rows = [totals.setdefault(place, [0, 0]) for place in places.get(module, [(HEAD, None)])]
         for parameter in own:
-            row[0] += 0 if id(parameter) in seen else parameter.numel()
+            rows[0][0] += 0 if id(parameter) in seen else parameter.numel()
             seen.add(id(parameter))
         if module in positions:
-            row[1] += _macs(module, positions[module], module in queries, sequence_length)
+            macs = _macs(module, positions[module], pairs.get(module, 0))
+            for row in rows:  # layers that share a module use it as often as each other
+                row[1] += macs // len(rows)
     _share_out(model, totals)
     order = {part: i for i, part in enumerate(PARTS)}
     rows = [ModuleCost(part, layer, *row) for (part, layer), row in totals.items()]
@@ -135,34 +140,48 @@ def _share_out(model: nn.Module, totals: dict[tuple[str, int | None], list[int]]
                 totals[EXITS, layer][1] += macs
 
 
-def _macs(module: nn.Module, positions: float, attends: bool, tokens: int) -> int:
+def _macs(module: nn.Module, positions: float, pairs: float) -> int:
+    if is_experts(module):
+        return round(sum(p.numel() for p in module.parameters(recurse=False)) * positions)
     weight = module.get_parameter("weight")
-    return round(weight.numel() * positions) + (2 * tokens * tokens * weight.shape[0] if attends else 0)
+    return round(weight.numel() * positions + (2 * pairs * width_in(module) if pairs else 0))
 
 
-def _places(model: nn.Module) -> dict[nn.Module, tuple[str, int | None]]:
-    """Part and layer of every module; what is not in it belongs to a task's head."""
+def _places(model: nn.Module) -> dict[nn.Module, list[tuple[str, int | None]]]:
+    """Part and layer of every module, or layers that share it; what is not in it belongs to a task's head.
+
+    Layers are counted from 1, those of a decoder after those of the encoder.
+    """
     architecture, backbone = architecture_of(model), backbone_of(model)
-    places: dict[nn.Module, tuple[str, int | None]] = {}
+    places: dict[nn.Module, list[tuple[str, int | None]]] = {}
+
+    def put(modules: Iterable[nn.Module], part: str, layer: int | None = None) -> None:
+        places.update((module, [(part, layer)]) for module in modules)
+
     for module in backbone.modules():
-        embeds = isinstance(module, (nn.Embedding, nn.Linear))
-        places[module] = (POSITIONS if embeds else NORMS, None)
-    owner, attribute = architecture.word_embeddings(backbone)
-    places.update(dict.fromkeys(getattr(owner, attribute).modules(), (WORDS, None)))
+        put([module], POSITIONS if multiplies(module) or isinstance(module, nn.Embedding) else NORMS)
+    try:
+        owner, attribute = architecture.word_embeddings(backbone)
+        put(getattr(owner, attribute).modules(), WORDS)
+    except UnsupportedModelError:
+        pass  # images have none
     pooler = getattr(backbone, "pooler", None)
     if isinstance(pooler, nn.Module):
-        places.update(dict.fromkeys(pooler.modules(), (POOLER, None)))
-    for number, layer in enumerate(architecture.layers(backbone), 1):
-        attention, ffn = architecture.attention(layer), architecture.feed_forward(layer)
-        places.update(dict.fromkeys(layer.modules(), (NORMS, number)))
-        matrices = (attention.query, attention.key, attention.value, attention.output)
-        places.update(dict.fromkeys(matrices, (ATTENTION, number)))
-        places.update(dict.fromkeys((*ffn.inputs, ffn.output), (FFN, number)))
+        put(pooler.modules(), POOLER)
+    numbers: dict[nn.Module, list[int]] = {}
+    for number, layer in enumerate((m for stack in architecture.stacks(backbone).values() for m in stack), 1):
+        numbers.setdefault(layer, []).append(number)
+    for layer, every in numbers.items():
+        parts = dict.fromkeys(layer.modules(), NORMS)
+        for block in architecture.blocks(layer):
+            owned = [piece.module for piece in block.slices]
+            parts.update(dict.fromkeys(owned, ATTENTION if block.kind == "attention" else FFN))
+        places.update((module, [(part, number) for number in every]) for module, part in parts.items())
     heads = [module for module in model.modules() if isinstance(module, ExitHead)]
     layers = getattr(model.config, "exit_layers", None) or []
     for head, number in zip(heads, layers, strict=True):
-        places.update(dict.fromkeys(head.modules(), (EXITS, number)))
+        put(head.modules(), EXITS, number)
     for module in model.modules():
         if isinstance(module, ExitCertainty):
-            places.update(dict.fromkeys(module.modules(), (EXITS, layers[0])))
+            put(module.modules(), EXITS, layers[0])
     return places

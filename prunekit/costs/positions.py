@@ -12,6 +12,7 @@ from transformers.modeling_layers import GenericForSequenceClassification, Gener
 from transformers.pytorch_utils import Conv1D
 
 from ..architectures import architecture_of, backbone_of
+from ..architectures.blocks import multiplies
 from ..errors import UnsupportedModelError
 from ..exits.certainty import ExitCertainty
 from ..exits.heads import ExitHead
@@ -31,20 +32,18 @@ def transformer_positions(model: nn.Module, tokens: int) -> dict[nn.Module, floa
     Raises:
         UnsupportedModelError: the model is of no registered architecture.
     """
-    architecture_of(model)  # raises for what is no known transformer
-    backbone = backbone_of(model)
+    architecture, backbone = architecture_of(model), backbone_of(model)
+    positions = {m: 1.0 for m in model.modules() if multiplies(m)}
+    inside = architecture.uses(backbone, tokens)
     once = getattr(backbone, "pooler", None)
     pooler = set(once.modules()) if isinstance(once, nn.Module) else set()
+    positions |= {m: n for m, n in inside.items() if m not in pooler}
     output = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
-    each_token = (set(backbone.modules()) - pooler) | {output}
+    if output is not None:
+        positions[output] = tokens
     if isinstance(model, (GenericForSequenceClassification, GenericForTokenClassification)):
         # Decoders classify every token, and choose one afterwards.
-        each_token |= {model.score}
-    positions: dict[nn.Module, float] = {
-        module: tokens if module in each_token else 1
-        for module in model.modules()
-        if isinstance(module, LINEAR)
-    }
+        positions[model.score] = tokens
     for head in model.modules():
         if isinstance(head, ExitHead) and head.query is not None:
             positions[head.query] = 2 * tokens
@@ -62,12 +61,12 @@ def is_transformer(model: nn.Module) -> bool:
     return True
 
 
-def query_modules(model: nn.Module) -> set[nn.Module]:
-    """The query matrices of a transformer, whose width the attention products have; none elsewhere."""
-    if not is_transformer(model):
-        return set()
-    architecture = architecture_of(model)
-    return {architecture.attention(layer).query for layer in architecture.layers(backbone_of(model))}
+def attention_pairs(model: nn.Module, tokens: int) -> dict[nn.Module, float]:
+    """Pairs of a query and a key in each attention of a transformer: its output matrix -> pairs; none elsewhere.
+
+    Each of the two products of an attention takes as many multiply-adds a pair as the output has inputs.
+    """
+    return architecture_of(model).pairs(backbone_of(model), tokens) if is_transformer(model) else {}
 
 
 def measured_positions(model: nn.Module, example_inputs: Any) -> dict[nn.Module, float]:

@@ -17,8 +17,8 @@ def test_layers_one_by_one_equal_the_whole_forward(family, attention):
     architecture = architecture_of(model)
     with torch.no_grad():
         expected = model(**inputs).last_hidden_state
-        hidden, context = architecture.embed(model, inputs["input_ids"], inputs["attention_mask"], None)
-        for layer in architecture.layers(model):
+        hidden, contexts = architecture.embed(model, inputs)
+        for layer, context in zip(architecture.layers(model), contexts, strict=True):
             hidden = architecture.run_layer(layer, hidden, context)
         if family in DECODERS:
             hidden = model.norm(hidden)
@@ -32,10 +32,10 @@ def test_rows_of_a_batch_can_go_on_alone(family):
     architecture = architecture_of(model)
     rows = torch.tensor([0, 3])
     with torch.no_grad():
-        hidden, context = architecture.embed(model, inputs["input_ids"], inputs["attention_mask"], None)
-        whole = architecture.run_layer(architecture.layers(model)[0], hidden, context)
+        hidden, contexts = architecture.embed(model, inputs)
+        whole = architecture.run_layer(architecture.layers(model)[0], hidden, contexts[0])
         part = architecture.run_layer(
-            architecture.layers(model)[0], hidden[rows], select_rows(context, rows, len(hidden))
+            architecture.layers(model)[0], hidden[rows], select_rows(contexts, rows, len(hidden))[0]
         )
     real = inputs["attention_mask"][rows].bool()
     assert torch.allclose(whole[rows][real], part[real], atol=1e-6)
@@ -59,7 +59,7 @@ def test_segments_are_passed_on(family):
     model, inputs = backbone(family, **changes), batch()
     segments = torch.zeros_like(inputs["input_ids"])
     segments[:, 3:] = 1
-    hidden, _ = architecture_of(model).embed(model, inputs["input_ids"], inputs["attention_mask"], segments)
+    hidden, _ = architecture_of(model).embed(model, inputs | {"token_type_ids": segments})
     with torch.no_grad():
         states = model(**inputs, token_type_ids=segments, output_hidden_states=True).hidden_states
     assert torch.allclose(hidden, states[0], atol=1e-6)

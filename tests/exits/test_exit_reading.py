@@ -113,8 +113,9 @@ def test_a_sliding_window_is_followed():
     architecture = architecture_of(bare)
     with torch.no_grad():
         expected = bare(input_ids=ids).last_hidden_state
-        hidden, context = architecture.embed(bare, ids, torch.ones_like(ids), None)
-        for layer in architecture.layers(bare):
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        hidden, contexts = architecture.embed(bare, inputs)
+        for layer, context in zip(architecture.layers(bare), contexts, strict=True):
             hidden = architecture.run_layer(layer, hidden, context)
         assert torch.allclose(architecture.finish(bare, hidden), expected, atol=1e-5)
 
