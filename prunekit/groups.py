@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+# Tells `prunekit.optimizers` what `cut` does: slices, and the positions along their dimension that it keeps.
+cuts: ContextVar[list[tuple[Slice, Tensor]] | None] = ContextVar("cuts", default=None)
 
 
 @dataclass(frozen=True)
@@ -130,8 +134,10 @@ class Group(ABC):
 
 def cut(piece: Slice, indices: Tensor) -> None:
     """Replace a slice's parameter by its part for the units at ``indices``; the module's sizes follow."""
-    old = piece.tensor
-    new = old.detach().index_select(piece.dim, piece.positions(indices).to(old.device)).clone()
+    old, positions = piece.tensor, piece.positions(indices)
+    if (told := cuts.get()) is not None:
+        told.append((piece, positions))
+    new = old.detach().index_select(piece.dim, positions.to(old.device)).clone()
     setattr(piece.module, piece.parameter, nn.Parameter(new, requires_grad=old.requires_grad))
     module = piece.module
     if isinstance(module, nn.Linear):

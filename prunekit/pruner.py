@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from .arguments import whole
 from .budgets import Budget
@@ -15,11 +17,13 @@ from .errors import CheckpointError, PrunekitError
 from .granularities import Granularity
 from .granularities import registry as granularities
 from .groups import Group
+from .optimizers import Replacements, as_list, remember
 from .schedulers import Scheduler
 from .schedulers import registry as schedulers
 from .scorers import Scorer
 from .scorers import registry as scorers
 from .scorers.base import Loss, checked
+from .undo import undone_on_failure
 
 Spec = str | Mapping[str, Any]
 
@@ -29,8 +33,8 @@ class Pruner:
 
     Each part is a registered name, a mapping ``{"name": ..., argument: value}``, or an object.
 
-    After every :meth:`step` the model has new, smaller parameters: an optimizer made before it still holds
-    the old ones and would train nothing, so make a new one.
+    After every :meth:`step` the model has new, smaller parameters. Give :meth:`step` the optimizer, which
+    then goes on with them, or make a new one: one that holds the old ones trains nothing, and is warned of.
 
     Args:
         model: slimmed in place.
@@ -60,10 +64,13 @@ class Pruner:
         >>> pruner = Pruner(model, [channels], budget={"name": "ratio", "keep": 0.5}, steps=2)
         >>> def loss(model, batch):
         ...     return nn.functional.cross_entropy(model(batch[0]), batch[1])
+        >>> optimizer = torch.optim.AdamW(model.parameters())
         >>> while not pruner.done:
+        ...     loss(model, (inputs, labels)).backward()
+        ...     optimizer.step()
+        ...     optimizer.zero_grad()
         ...     scores = pruner.score([(inputs, labels)], loss=loss)
-        ...     kept = pruner.step()
-        ...     optimizer = torch.optim.AdamW(model.parameters())  # new parameters, new optimizer
+        ...     kept = pruner.step(optimizer=optimizer)  # which goes on with what is left
         >>> model
         Sequential(
           (0): Linear(in_features=8, out_features=8, bias=True)
@@ -120,10 +127,17 @@ class Pruner:
         self.scores = {name: checked(name, values) for name, values in scores.items()}
         return self.scores
 
-    def step(self) -> dict[str, Tensor]:
-        """Slim the model by one step of the schedule.
+    def step(self, optimizer: Optimizer | Iterable[Optimizer] | None = None) -> dict[str, Tensor]:
+        """Slim the model by one step of the schedule, wholly or not at all.
 
-        Scorers that need no data are asked here if :meth:`score` was not called.
+        Scorers that need no data are asked here if :meth:`score` was not called. Whatever is raised, an
+        interrupt too: model, groups, scores and optimizers are then as they were.
+
+        Args:
+            optimizer: one, or several, that train the model. They go on with the new parameters: these
+                stand where the old ones stood, in the same parameter groups, with the old ones' state (such as
+                momenta) at the positions that were kept. Parameters that are computed anew, as the factors of
+                an embedding are, begin without state. The objects stay, so learning-rate schedulers do too.
 
         Returns:
             The positions that were kept, among the units there were before: name -> int64, ascending.
@@ -131,19 +145,32 @@ class Pruner:
         Raises:
             PrunekitError: all steps were taken, or :meth:`score` was not called since the last one.
             BudgetError: a score is NaN or infinite; it names group and unit.
+
+        Warns:
+            UserWarning: state of an optimizer that cannot be cut, and begins anew.
         """
         if self.done:
             raise PrunekitError(f"all {self.steps} steps are done", "make a new Pruner to go on")
+        optimizers = as_list(optimizer)
+        with undone_on_failure(self, *optimizers):
+            kept, gone = self._step(optimizers)
+        remember(gone)
+        return kept
+
+    def _step(self, optimizers: Sequence[Optimizer]) -> tuple[dict[str, Tensor], list[nn.Parameter]]:
         if not self.scores:
             self._score_without_data()
         check_scores(self.groups, self.scores)
         fraction = self.scheduler.fraction(self.steps_done + 1, self.steps)
         kept = self.budget.keep(self.model, self.groups, self.scores, fraction)
+        replacements = Replacements(self.model)
         for group in self.groups:
-            group.keep(kept[group.name])
+            with replacements.watching(group, kept[group.name]) if optimizers else nullcontext():
+                group.keep(kept[group.name])
+        replacements.carry(optimizers)
         self.steps_done += 1
         self.scores = {}
-        return kept
+        return kept, replacements.gone
 
     def summary(self) -> dict[str, dict[str, Any]]:
         """Units of each group: name -> granularity, layer, initial and present size; fit for JSON."""

@@ -12,16 +12,18 @@ PACKAGE = Path(__file__).parents[1] / "prunekit"
 # Lowest first. A room imports from its own tier and from those below it.
 TIERS = [
     {"errors", "text", "arguments", "settings", "registry", "files", "console", "machine", "groups", "modes"}
+    | {"optimizers", "undo"}
     | {"architectures", "dependency_graph", "pretrained", "digests"},
     {"granularities", "scorers", "schedulers", "budgets", "costs", "exits", "slim"},
     {"pruner", "distill", "reports", "data", "models", "checkpoints", "runtime", "testing"} | {"calibration"},
+    {"callback"},
     {"stages", "recipes", "planning", "runs"},
     {"comparison"},
     {"commands"},
     {"cli", "__main__"},
 ]
 # A recipe's schema is made of its stages, and a stage says what it will do: these know each other.
-MUTUAL = TIERS[3]
+MUTUAL = TIERS[4]
 
 
 def imports() -> dict[str, set[str]]:
