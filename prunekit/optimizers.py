@@ -204,7 +204,7 @@ def _cut_state(state: dict[str, Any], parameter: nn.Parameter, steps: Cuts) -> d
             if dims is None:
                 return f"{key} is {value.dtype} {tuple(value.shape)}, the parameter {tuple(parameter.shape)}"
             own = [(dims[d % parameter.dim()], p) for d, p in steps if d % parameter.dim() in dims]
-            cut[key] = _selected(value, own).clone(memory_format=torch.preserve_format)
+            cut[key] = _selected(value, own) if own else value.clone()
     return cut
 
 

@@ -13,7 +13,8 @@ from .arguments import whole
 from .budgets import Budget
 from .budgets import registry as budgets
 from .budgets.base import check_scores
-from .errors import CheckpointError, PrunekitError
+from .costs import CostModel
+from .errors import BudgetError, CheckpointError, PrunekitError, UnsupportedModelError
 from .granularities import Granularity
 from .granularities import registry as granularities
 from .groups import Group
@@ -23,6 +24,7 @@ from .schedulers import registry as schedulers
 from .scorers import Scorer
 from .scorers import registry as scorers
 from .scorers.base import Loss, checked
+from .step_plan import Plan, PlannedStep, by_kind
 from .undo import undone_on_failure
 
 Spec = str | Mapping[str, Any]
@@ -38,7 +40,7 @@ class Pruner:
 
     Args:
         model: slimmed in place.
-        granularities: what can be removed.
+        granularities: what can be removed; several together where one is not enough.
         scorer: what units are worth.
         budget: what is kept in the end; checked here, before any compute.
         scheduler: how far each step goes.
@@ -96,7 +98,7 @@ class Pruner:
         self.scheduler: Scheduler = schedulers.build(scheduler)
         self.steps = whole(steps, "steps", least=1)
         self.steps_done = 0
-        self.groups = _all_groups(model, granularities)
+        self.granularities, self.groups = _all_groups(model, granularities)
         self.scores: dict[str, Tensor] = {}
         if state is not None:
             self.load_state_dict(state)
@@ -135,7 +137,7 @@ class Pruner:
 
         Args:
             optimizer: one, or several, that train the model. They go on with the new parameters: these
-                stand where the old ones stood, in the same parameter groups, with the old ones' state (such as
+                stand where the old ones stood, in the same parameter groups, with the old ones' state (e.g.
                 momenta) at the positions that were kept. Parameters that are computed anew, as the factors of
                 an embedding are, begin without state. The objects stay, so learning-rate schedulers do too.
 
@@ -171,6 +173,68 @@ class Pruner:
         self.steps_done += 1
         self.scores = {}
         return kept, replacements.gone
+
+    def plan(self, sequence_length: int = 128, example_inputs: Any = None) -> Plan:
+        """What the remaining steps will leave; nothing is changed.
+
+        Sizes follow from the budget alone, unless it ranks units of different groups together (``target``
+        with ``distribution="global"``). It then needs scores: those of the last :meth:`score`, or of a
+        scorer that needs no data. Sizes are ``None`` where there are none. On the way to a ``target``, sizes
+        may turn out a unit different, since each step starts from those before.
+
+        Args:
+            sequence_length: tokens that multiply-adds are counted for, of a transformer.
+            example_inputs: arguments of one forward call, for other models (default: those of ``channels``);
+                without any their multiply-adds are not counted.
+
+        Returns:
+            A sequence of :class:`~prunekit.step_plan.PlannedStep`, the model now first; it prints as a table.
+        """
+        if example_inputs is None:
+            example_inputs = next(
+                (g.example_inputs for g in self.groups if hasattr(g, "example_inputs")), None
+            )
+        try:
+            costs, counted = CostModel(self.model, self.groups, sequence_length, example_inputs), True
+        except UnsupportedModelError:
+            costs, counted = CostModel(self.model, self.groups, macs=False), False
+        notes = {} if counted else {"multiply-adds are not known: give plan() example_inputs": None}
+        sizes, rows = {g.name: g.size for g in self.groups}, []
+        for step in range(self.steps_done, self.steps + 1):
+            fraction = self.scheduler.fraction(step, self.steps) if step else 0.0
+            if step > self.steps_done:
+                try:
+                    found, note = self._sizes(fraction)
+                except BudgetError as error:
+                    found, note = None, error.message
+                if note:
+                    notes[note] = None
+                if found is None:
+                    rows.append(PlannedStep(step, fraction))
+                    continue
+                sizes = {name: min(size, found[name]) for name, size in sizes.items()}
+            cost = costs.total(sizes)
+            rows.append(PlannedStep(step, fraction, sizes, cost.parameters, cost.macs if counted else None))
+        excluded = {n: why for part in self.granularities for n, why in getattr(part, "excluded", {}).items()}
+        return Plan(tuple(rows), {g.name: g.granularity for g in self.groups}, excluded, tuple(notes))
+
+    def _sizes(self, fraction: float) -> tuple[dict[str, int], str]:
+        """Sizes at a fraction of the way, and what to say of them."""
+        try:
+            return self.budget.sizes(self.model, self.groups, fraction), ""
+        except BudgetError:
+            scores = self.scores
+            if not scores and not self.scorer.needs_data:
+                scores = self.scorer.score(self.model, self.groups)
+            if not scores:
+                raise
+        sizes = self.budget.sizes(self.model, self.groups, fraction, scores)
+        return sizes, "sizes are by present scores: each step is scored anew, and may rank otherwise"
+
+    def __repr__(self) -> str:
+        parts = f"{_described(self.scorer)}, {_described(self.budget)}, {_described(self.scheduler)}"
+        done = f"{self.steps_done} of {self.steps} steps done, {self.fraction:.0%} of the way"
+        return f"Pruner({type(self.model).__name__}, {parts}): {done}\n{by_kind(self.groups)}"
 
     def summary(self) -> dict[str, dict[str, Any]]:
         """Units of each group: name -> granularity, layer, initial and present size; fit for JSON."""
@@ -237,14 +301,24 @@ class Pruner:
         self.score()
 
 
-def _all_groups(model: nn.Module, specs: Sequence[Spec | Granularity] | Spec | Granularity) -> list[Group]:
+def _all_groups(
+    model: nn.Module, specs: Sequence[Spec | Granularity] | Spec | Granularity
+) -> tuple[list[Granularity], list[Group]]:
     if isinstance(specs, str | Mapping | Granularity):
         specs = [specs]
     if not specs:
         raise PrunekitError("no granularity was given", "e.g. granularities=['heads', 'neurons']")
-    groups = [group for spec in specs for group in granularities.build(spec).groups(model)]
+    parts = [granularities.build(spec) for spec in specs]
+    groups = [group for part in parts for group in part.groups(model)]
     names = [g.name for g in groups]
     for name in names:
         if names.count(name) > 1:
             raise PrunekitError(f"two groups are called {name}", "give each granularity once")
-    return groups
+    return parts, groups
+
+
+def _described(part: object) -> str:
+    """A part in short: its class, and those of its settings that are short."""
+    settings = {k: v for k, v in vars(part).items() if not k.startswith("_") and v is not None}
+    words = [f"{k}={v!r}" for k, v in settings.items() if isinstance(v, str | int | float | list | dict)]
+    return f"{type(part).__name__}({', '.join(word for word in words if len(word) <= 80)})"

@@ -15,7 +15,7 @@ TIERS = [
     | {"optimizers", "undo"}
     | {"architectures", "dependency_graph", "pretrained", "digests"},
     {"granularities", "scorers", "schedulers", "budgets", "costs", "exits", "slim"},
-    {"pruner", "distill", "reports", "data", "models", "checkpoints", "runtime", "testing"} | {"calibration"},
+    {"pruner", "step_plan", "distill", "reports", "data", "models", "checkpoints", "runtime", "testing"} | {"calibration"},
     {"callback"},
     {"stages", "recipes", "planning", "runs"},
     {"comparison"},
