@@ -98,7 +98,7 @@ class Pruner:
         self.scheduler: Scheduler = schedulers.build(scheduler)
         self.steps = whole(steps, "steps", least=1)
         self.steps_done = 0
-        self.granularities, self.groups = _all_groups(model, granularities)
+        self.granularities, self.groups = all_groups(model, granularities)
         self.scores: dict[str, Tensor] = {}
         if state is not None:
             self.load_state_dict(state)
@@ -301,9 +301,14 @@ class Pruner:
         self.score()
 
 
-def _all_groups(
+def all_groups(
     model: nn.Module, specs: Sequence[Spec | Granularity] | Spec | Granularity
 ) -> tuple[list[Granularity], list[Group]]:
+    """Granularities, made of what names them, and all groups they find in a model.
+
+    Raises:
+        PrunekitError: there is none, or two groups have one name.
+    """
     if isinstance(specs, str | Mapping | Granularity):
         specs = [specs]
     if not specs:
