@@ -40,7 +40,7 @@ class Pruner:
 
     Args:
         model: slimmed in place.
-        granularities: what can be removed; several together where one is not enough.
+        granularities: what can be removed.
         scorer: what units are worth.
         budget: what is kept in the end; checked here, before any compute.
         scheduler: how far each step goes.
@@ -48,6 +48,7 @@ class Pruner:
         state: a :meth:`state_dict` to go on from; ``model`` is the slimmed model of that time.
 
     Attributes:
+        granularities: as objects, in the order given.
         groups: all groups of interchangeable units.
         scores: the last scores that still hold: name -> ``[group.size]``; empty after a step.
         steps_done: steps taken.

@@ -159,6 +159,21 @@ def test_resumed_with_a_model_of_the_checkpoints_size(tmp_path):
     same_bits(whole, resumed)
 
 
+def test_resumed_from_weights_in_several_files(tmp_path):
+    whole = trainer(tmp_path, callback())
+    whole.train()
+    stopped = trainer(tmp_path / "stopped", callback(), Stop(10))
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train()
+    folder = tmp_path / "checkpoint-10"
+    (folder / "model.safetensors").unlink()
+    stopped.model.save_pretrained(folder, max_shard_size="20KB")
+    assert len(list(folder.glob("model-*.safetensors"))) > 2
+    resumed = trainer(tmp_path, callback())
+    resumed.train(resume_from_checkpoint=str(folder))
+    same_bits(whole, resumed)
+
+
 def test_resumed_with_accumulation_epochs_and_an_earlier_checkpoint(tmp_path):
     options = {"gradient_accumulation_steps": 2, "max_steps": -1, "num_train_epochs": 3, "save_steps": 2}
     budget = {"name": "target", "parameters": "2x", "distribution": "global"}
