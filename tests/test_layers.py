@@ -15,7 +15,8 @@ TIERS = [
     | {"optimizers", "undo"}
     | {"architectures", "dependency_graph", "pretrained", "digests"},
     {"granularities", "scorers", "schedulers", "budgets", "costs", "exits", "slim"},
-    {"pruner", "step_plan", "distill", "reports", "data", "models", "checkpoints", "runtime", "testing"} | {"calibration"},
+    {"pruner", "distill", "reports", "data", "models", "checkpoints", "runtime", "testing"}
+    | {"calibration", "step_plan"},
     {"callback"},
     {"stages", "recipes", "planning", "runs"},
     {"comparison"},
