@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 import prunekit
+from prunekit.modes import evaluating
 from prunekit.scorers import register
 from prunekit.scorers.base import split_intrinsic
 
@@ -41,13 +42,11 @@ class Activation(prunekit.Scorer):
             return gate.module.register_forward_pre_hook(add)
 
         hooks = [watch(group, gate) for group in watched for gate in group.gates]
-        training = model.training
         try:
-            with torch.no_grad():
+            with torch.no_grad(), evaluating(model):
                 for batch in batches:
-                    loss(model.eval(), batch)  # runs the model; its value is not needed here
+                    loss(model, batch)  # runs the model; its value is not needed here
         finally:
-            model.train(training)
             for hook in hooks:
                 hook.remove()
         scores.update({name: total / counts[name] for name, total in sums.items()})

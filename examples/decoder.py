@@ -51,7 +51,7 @@ pruner = prunekit.Pruner(
 )
 while not pruner.done:
     pruner.score(batches, loss=next_token_loss)
-    pruner.step()  # between two steps you would train, with a new optimizer
+    pruner.step()  # between two steps you would train: step(optimizer=...) carries an optimizer over
 show("after", model)
 for group in pruner.groups:
     print(f"  {group.name}: {group.size} of {group.initial_size}")

@@ -20,6 +20,7 @@ from .errors import PrunekitError
 if TYPE_CHECKING:
     from .architectures import Architecture
     from .budgets import Budget
+    from .callback import PruningCallback
     from .checkpoints import load, save
     from .exits import ExitPolicy, MultiExitForSequenceClassification, gradient_equilibrium
     from .granularities import Granularity
@@ -40,6 +41,7 @@ _PUBLIC = {
     "Group": "groups",
     "MultiExitForSequenceClassification": "exits",
     "Pruner": "pruner",
+    "PruningCallback": "callback",
     "Scheduler": "schedulers",
     "Scorer": "scorers",
     "Slice": "groups",
@@ -84,6 +86,7 @@ __all__ = [
     "MultiExitForSequenceClassification",
     "PrunekitError",
     "Pruner",
+    "PruningCallback",
     "Scheduler",
     "Scorer",
     "Slice",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
+
+# Tells `prunekit.optimizers` what `cut` does: slices, and the positions along their dimension that it keeps.
+cuts: ContextVar[list[tuple[Slice, Tensor]] | None] = ContextVar("cuts", default=None)
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,8 @@ def cut(piece: Slice, indices: Tensor, size: int) -> None:
     """
     old = piece.tensor
     stays = _staying(piece, indices, size)
+    if (noted := cuts.get()) is not None:
+        noted.append((piece, stays))
     new = old.detach().index_select(piece.dim, stays.to(old.device)).clone()
     setattr(piece.module, piece.parameter, nn.Parameter(new, requires_grad=old.requires_grad))
     follow(piece.module)

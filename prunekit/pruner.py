@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from .arguments import whole
 from .budgets import Budget
 from .budgets import registry as budgets
 from .budgets.base import check_scores
-from .errors import CheckpointError, PrunekitError
+from .costs import CostModel
+from .errors import BudgetError, CheckpointError, PrunekitError, UnsupportedModelError
 from .granularities import Granularity
 from .granularities import registry as granularities
 from .groups import Group
+from .optimizers import Replacements, as_list, remember
 from .schedulers import Scheduler
 from .schedulers import registry as schedulers
 from .scorers import Scorer
 from .scorers import registry as scorers
 from .scorers.base import Loss, checked
 from .sizes import record
+from .step_plan import Plan, PlannedStep, by_kind
+from .undo import undone_on_failure
 
 Spec = str | Mapping[str, Any]
 
@@ -31,8 +38,8 @@ class Pruner:
 
     Each part is a registered name, a mapping ``{"name": ..., argument: value}``, or an object.
 
-    After every :meth:`step` the model has new, smaller parameters: an optimizer made before it still holds
-    the old ones and would train nothing, so make a new one.
+    After every :meth:`step` the model has new, smaller parameters. Give :meth:`step` the optimizer, which
+    then goes on with them, or make a new one: one that holds the old ones trains nothing, and is warned of.
 
     Args:
         model: slimmed in place.
@@ -44,6 +51,7 @@ class Pruner:
         state: a :meth:`state_dict` to go on from; ``model`` is the slimmed model of that time.
 
     Attributes:
+        granularities: as objects, in the order given.
         groups: all groups of interchangeable units.
         scores: the last scores that still hold: name -> ``[group.size]``; empty after a step.
         steps_done: steps taken.
@@ -62,10 +70,13 @@ class Pruner:
         >>> pruner = Pruner(model, [channels], budget={"name": "ratio", "keep": 0.5}, steps=2)
         >>> def loss(model, batch):
         ...     return nn.functional.cross_entropy(model(batch[0]), batch[1])
+        >>> optimizer = torch.optim.AdamW(model.parameters())
         >>> while not pruner.done:
+        ...     loss(model, (inputs, labels)).backward()
+        ...     optimizer.step()
+        ...     optimizer.zero_grad()
         ...     scores = pruner.score([(inputs, labels)], loss=loss)
-        ...     kept = pruner.step()
-        ...     optimizer = torch.optim.AdamW(model.parameters())  # new parameters, new optimizer
+        ...     kept = pruner.step(optimizer=optimizer)  # which goes on with what is left
         >>> model
         Sequential(
           (0): Linear(in_features=8, out_features=8, bias=True)
@@ -91,7 +102,7 @@ class Pruner:
         self.scheduler: Scheduler = schedulers.build(scheduler)
         self.steps = whole(steps, "steps", least=1)
         self.steps_done = 0
-        self.groups = _all_groups(model, granularities)
+        self.granularities, self.groups = all_groups(model, granularities)
         self.scores: dict[str, Tensor] = {}
         if state is not None:
             self.load_state_dict(state)
@@ -122,10 +133,17 @@ class Pruner:
         self.scores = {name: checked(name, values) for name, values in scores.items()}
         return self.scores
 
-    def step(self) -> dict[str, Tensor]:
-        """Slim the model by one step of the schedule.
+    def step(self, optimizer: Optimizer | Iterable[Optimizer] | None = None) -> dict[str, Tensor]:
+        """Slim the model by one step of the schedule, wholly or not at all.
 
-        Scorers that need no data are asked here if :meth:`score` was not called.
+        Scorers that need no data are asked here if :meth:`score` was not called. Whatever is raised, an
+        interrupt too: model, groups, scores and optimizers are then as they were.
+
+        Args:
+            optimizer: one, or several, that train the model. They go on with the new parameters: these
+                stand where the old ones stood, in the same parameter groups, with the old ones' state (e.g.
+                momenta) at the positions that were kept. Parameters that are computed anew, as the factors of
+                an embedding are, begin without state. The objects stay, so learning-rate schedulers do too.
 
         Returns:
             The positions that were kept, among the units there were before: name -> int64, ascending.
@@ -133,21 +151,104 @@ class Pruner:
         Raises:
             PrunekitError: all steps were taken, or :meth:`score` was not called since the last one.
             BudgetError: a score is NaN or infinite; it names group and unit.
+
+        Warns:
+            UserWarning: state of an optimizer that cannot be cut, and begins anew.
         """
         if self.done:
             raise PrunekitError(f"all {self.steps} steps are done", "make a new Pruner to go on")
+        optimizers = as_list(optimizer)
+        with undone_on_failure(self, *optimizers):
+            kept, gone = self._step(optimizers)
+        remember(gone)
+        return kept
+
+    def _step(self, optimizers: Sequence[Optimizer]) -> tuple[dict[str, Tensor], list[nn.Parameter]]:
         if not self.scores:
             self._score_without_data()
         check_scores(self.groups, self.scores)
         fraction = self.scheduler.fraction(self.steps_done + 1, self.steps)
         kept = self.budget.keep(self.model, self.groups, self.scores, fraction)
+        replacements = Replacements(self.model)
         for group in self.groups:
-            group.keep(kept[group.name])
+            with replacements.watching(group, kept[group.name]) if optimizers else nullcontext():
+                group.keep(kept[group.name])
+        replacements.carry(optimizers)
         self.steps_done += 1
         self.scores = {}
         if isinstance(self.model, PreTrainedModel):
-            record(self.model)
-        return kept
+            self._record(self.model)
+        return kept, replacements.gone
+
+    def plan(self, sequence_length: int = 128, example_inputs: Any = None) -> Plan:
+        """What the remaining steps will leave; nothing is changed.
+
+        Sizes follow from the budget alone, unless it ranks units of different groups together (``target``
+        with ``distribution="global"``). It then needs scores: those of the last :meth:`score`, or of a
+        scorer that needs no data. Sizes are ``None`` where there are none. On the way to a ``target``, sizes
+        may turn out a unit different, since each step starts from those before.
+
+        Args:
+            sequence_length: tokens that multiply-adds are counted for, of a transformer.
+            example_inputs: arguments of one forward call, for other models (default: those of ``channels``);
+                without any their multiply-adds are not counted.
+
+        Returns:
+            A sequence of :class:`~prunekit.step_plan.PlannedStep`, the model now first; it prints as a table.
+        """
+        if example_inputs is None:
+            example_inputs = next(
+                (g.example_inputs for g in self.groups if hasattr(g, "example_inputs")), None
+            )
+        try:
+            costs, counted = CostModel(self.model, self.groups, sequence_length, example_inputs), True
+        except UnsupportedModelError:
+            costs, counted = CostModel(self.model, self.groups, macs=False), False
+        notes = {} if counted else {"multiply-adds are not known: give plan() example_inputs": None}
+        sizes, rows = {g.name: g.size for g in self.groups}, []
+        for step in range(self.steps_done, self.steps + 1):
+            fraction = self.scheduler.fraction(step, self.steps) if step else 0.0
+            if step > self.steps_done:
+                try:
+                    found, note = self._sizes(fraction)
+                except BudgetError as error:
+                    found, note = None, error.message
+                if note:
+                    notes[note] = None
+                if found is None:
+                    rows.append(PlannedStep(step, fraction))
+                    continue
+                sizes = {name: min(size, found[name]) for name, size in sizes.items()}
+            cost = costs.total(sizes)
+            rows.append(PlannedStep(step, fraction, sizes, cost.parameters, cost.macs if counted else None))
+        excluded = {n: why for part in self.granularities for n, why in getattr(part, "excluded", {}).items()}
+        return Plan(tuple(rows), {g.name: g.granularity for g in self.groups}, excluded, tuple(notes))
+
+    @staticmethod
+    def _record(model: PreTrainedModel) -> None:
+        """Have every way of saving the model write its sizes."""
+        try:
+            record(model)
+        except CheckpointError as error:
+            warnings.warn(f"what save_pretrained writes of this model cannot be read back: {error.message}", stacklevel=4)
+
+    def _sizes(self, fraction: float) -> tuple[dict[str, int], str]:
+        """Sizes at a fraction of the way, and what to say of them."""
+        try:
+            return self.budget.sizes(self.model, self.groups, fraction), ""
+        except BudgetError:
+            scores = self.scores
+            if not scores and not self.scorer.needs_data:
+                scores = self.scorer.score(self.model, self.groups)
+            if not scores:
+                raise
+        sizes = self.budget.sizes(self.model, self.groups, fraction, scores)
+        return sizes, "sizes are by present scores: each step is scored anew, and may rank otherwise"
+
+    def __repr__(self) -> str:
+        parts = f"{_described(self.scorer)}, {_described(self.budget)}, {_described(self.scheduler)}"
+        done = f"{self.steps_done} of {self.steps} steps done, {self.fraction:.0%} of the way"
+        return f"Pruner({type(self.model).__name__}, {parts}): {done}\n{by_kind(self.groups)}"
 
     def summary(self) -> dict[str, dict[str, Any]]:
         """Units of each group: name -> granularity, layer, initial and present size; fit for JSON."""
@@ -214,14 +315,29 @@ class Pruner:
         self.score()
 
 
-def _all_groups(model: nn.Module, specs: Sequence[Spec | Granularity] | Spec | Granularity) -> list[Group]:
+def all_groups(
+    model: nn.Module, specs: Sequence[Spec | Granularity] | Spec | Granularity
+) -> tuple[list[Granularity], list[Group]]:
+    """Granularities, made of what names them, and all groups they find in a model.
+
+    Raises:
+        PrunekitError: there is none, or two groups have one name.
+    """
     if isinstance(specs, str | Mapping | Granularity):
         specs = [specs]
     if not specs:
         raise PrunekitError("no granularity was given", "e.g. granularities=['heads', 'neurons']")
-    groups = [group for spec in specs for group in granularities.build(spec).groups(model)]
+    parts = [granularities.build(spec) for spec in specs]
+    groups = [group for part in parts for group in part.groups(model)]
     names = [g.name for g in groups]
     for name in names:
         if names.count(name) > 1:
             raise PrunekitError(f"two groups are called {name}", "give each granularity once")
-    return groups
+    return parts, groups
+
+
+def _described(part: object) -> str:
+    """A part in short: its class, and those of its settings that are short."""
+    settings = {k: v for k, v in vars(part).items() if not k.startswith("_") and v is not None}
+    words = [f"{k}={v!r}" for k, v in settings.items() if isinstance(v, str | int | float | list | dict)]
+    return f"{type(part).__name__}({', '.join(word for word in words if len(word) <= 80)})"

@@ -15,11 +15,12 @@ import importlib
 import inspect
 import pkgutil
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -165,9 +166,26 @@ class Registry(Generic[T]):
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self.package}.{module.name}")
         for point in entry_points(group=self.package):
+            if point.name not in self._parts and (part := self._of(point)) is not None:
+                self._parts.setdefault(point.name, part)  # unless it has registered itself
+
+    def _of(self, point: EntryPoint) -> type[T] | None:
+        """The part of an entry point; ``None``, with a warning, where another package's is broken."""
+        try:
             part = point.load()
-            if point.name not in self._parts:
-                self._parts[point.name] = part
+        except (Exception, SystemExit) as error:  # somebody's own code runs here
+            wrong = f"it cannot be imported: {type(error).__name__}: {first_line(error)}"
+        else:
+            if isinstance(part, type) and issubclass(part, self.base):
+                return part
+            wrong = f"it does not derive from {self.base.__module__}.{self.base.__name__}"
+        package = f"package {point.dist.name!r}" if point.dist is not None else "an unknown package"
+        warnings.warn(
+            f"the {self.kind} {point.name!r} of {package} is left out ({point.group}: {point.value}): "
+            + shown(wrong, keep=""),
+            stacklevel=4,
+        )
+        return None
 
     def _import(self, path: str) -> type[T]:
         module_name, _, attribute = path.partition(":")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 # C0 and C1 controls, DEL, lone surrogates, separators of lines and paragraphs, marks that reorder text, and
 # the two at the end of the plane, which XML may not hold.
@@ -29,3 +30,17 @@ def _escape(character: str) -> str:
 def has_surrogates(text: str) -> bool:
     """Whether ``text`` holds half a surrogate pair, which no UTF-8 file can hold."""
     return _SURROGATE.search(text) is not None
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1) -> str:
+    """Columns in plain text, the first ``left`` of them aligned to the left, the others to the right."""
+    lines = [list(header), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        aligned = [
+            c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return "  ".join(aligned).rstrip()
+
+    return "\n".join(map(line, lines))

@@ -12,17 +12,19 @@ PACKAGE = Path(__file__).parents[1] / "prunekit"
 # Lowest first. A room imports from its own tier and from those below it.
 TIERS = [
     {"errors", "text", "arguments", "settings", "registry", "files", "console", "machine", "groups", "modes"}
-    | {"architectures", "dependency_graph", "pretrained", "digests", "views"},
+    | {"architectures", "dependency_graph", "pretrained", "digests", "views", "optimizers", "undo"},
     {"sizes"},
     {"granularities", "scorers", "schedulers", "budgets", "costs", "exits", "slim", "loading"},
-    {"pruner", "distill", "reports", "data", "models", "checkpoints", "runtime", "testing"} | {"calibration"},
+    {"pruner", "distill", "reports", "data", "models", "checkpoints", "runtime", "testing"}
+    | {"calibration", "step_plan"},
+    {"callback"},
     {"stages", "recipes", "planning", "runs"},
     {"comparison"},
     {"commands"},
     {"cli", "__main__"},
 ]
 # A recipe's schema is made of its stages, and a stage says what it will do: these know each other.
-MUTUAL = TIERS[4]
+MUTUAL = TIERS[5]
 
 
 def imports() -> dict[str, set[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -77,6 +78,61 @@ def test_entry_points_of_other_packages(monkeypatch):
     registry = Registry("scheduler", Scheduler, "prunekit.schedulers")
     assert isinstance(registry.build("late"), Late)
     assert [e.summary for e in registry.entries() if e.name == "late"] == ["Everything at the end."]
+
+
+def installed(folder, name, points, **modules):
+    """A package as an installer leaves it: modules, and metadata with entry points."""
+    for module, text in modules.items():
+        (folder / f"{module}.py").write_text(text, encoding="utf-8")
+    metadata = folder / f"{name.replace('-', '_')}-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", encoding="utf-8"
+    )
+    lines = [f"{point} = {value}" for point, value in points.items()]
+    (metadata / "entry_points.txt").write_text("[prunekit.schedulers]\n" + "\n".join(lines), encoding="utf-8")
+
+
+def test_broken_entry_points_are_named_once_and_left_out(tmp_path, monkeypatch):
+    good = (
+        "from prunekit.schedulers import Scheduler\nclass Good(Scheduler):\n"
+        "    def fraction(self, step, steps):\n        return step / steps\n"
+    )
+    installed(
+        tmp_path,
+        "bad-schedules",
+        {
+            "gone": "bad_gone:Thing",
+            "raising": "bad_raising:Thing",
+            "leaving": "bad_leaving:Thing",
+            "other": "collections:OrderedDict",
+            "useful": "bad_useful:Good",
+            "linear": "bad_raising:Thing",  # a name that is taken is not looked at
+        },
+        bad_raising="raise RuntimeError('no\\x1b[2J luck')",
+        bad_leaving="raise SystemExit(3)",
+        bad_useful=good,
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    registry = Registry("scheduler", Scheduler, "prunekit.schedulers")
+    schedulers.names()  # the modules of built-in parts register themselves once
+    registry._parts.update(schedulers._parts)
+    with pytest.warns(UserWarning) as told:
+        assert registry.build("useful").fraction(1, 2) == 0.5
+    messages = sorted(str(w.message) for w in told)
+    assert [m.split(" is left out")[0] for m in messages] == [
+        f"the scheduler '{name}' of package 'bad-schedules'"
+        for name in ("gone", "leaving", "other", "raising")
+    ]
+    assert "bad_gone:Thing" in messages[0] and "ModuleNotFoundError" in messages[0]
+    assert "SystemExit" in messages[1]
+    assert "does not derive from prunekit.schedulers.base.Scheduler" in messages[2]
+    assert "RuntimeError: no\\x1b[2J luck" in messages[3]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "linear" in registry.names() and "gone" not in registry.names()
+        with pytest.raises(RecipeError, match="unknown scheduler 'gone'"):
+            registry.build("gone")
 
 
 def run(code, argv):

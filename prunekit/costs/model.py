@@ -91,6 +91,7 @@ class CostModel:
             which then says how often each matrix is used; needed for modules of no registered
             architecture. The count is for one example, whatever the batch. Products that are no module's,
             such as attention's in an unknown model, are not seen.
+        macs: ``False`` counts parameters alone, which needs no example.
 
     Attributes:
         uncounted: modules that own matrices whose multiply-adds are not counted, by name.
@@ -105,12 +106,16 @@ class CostModel:
         groups: Sequence[Group],
         sequence_length: int = 128,
         example_inputs: Any = None,
+        macs: bool = True,
     ) -> None:
         self.sequence_length = sequence_length
         self._sizes = {g.name: g.size for g in groups}
         if len(self._sizes) != len(groups):
             raise ValueError("groups must have unique names")
-        if example_inputs is not None:
+        positions: Mapping[nn.Module, float] = {}
+        if not macs:
+            pass
+        elif example_inputs is not None:
             positions = measured_positions(model, example_inputs)
         elif is_transformer(model):
             positions = transformer_positions(model, sequence_length)

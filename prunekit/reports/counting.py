@@ -25,6 +25,11 @@ from ..costs import Cost
 from ..errors import UnsupportedModelError
 from ..exits import MultiExitForSequenceClassification
 from ..modes import evaluating
+from ..text import table
+
+# How deep, and how many, modules are shown in a table of counts.
+_DEPTH = 4
+_ROWS = 60
 
 Handle = Callable[[list[Any], list[Any]], int]
 
@@ -84,9 +89,9 @@ class ExitCount:
         return 2 * self.macs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Counts:
-    """What a trace of a model counted, for the whole batch.
+    """What a trace of a model counted, for the whole batch; printed as a table of its larger modules.
 
     Attributes:
         modules: every module in the order of the model, the model itself first, named ``""``.
@@ -109,6 +114,22 @@ class Counts:
     def total(self) -> Cost:
         """Of the whole model."""
         return Cost(self.modules[0].parameters, self.modules[0].macs)
+
+    def __repr__(self) -> str:
+        shown = [row for row in self.modules if row.name.count(".") < _DEPTH][:_ROWS]
+        lines = [
+            [row.name or "total", row.type, f"{row.parameters:,}", f"{row.macs:,}", f"{row.flops:,}"]
+            for row in shown
+        ]
+        text = table(["module", "type", "parameters", "multiply-adds", "FLOPs"], lines, left=2)
+        if len(shown) < len(self.modules):
+            text += f"\nand {len(self.modules) - len(shown)} modules inside of these: see modules"
+        if self.exits:
+            exits = [[row.layer, f"{row.macs:,}", f"{row.flops:,}"] for row in self.exits]
+            text += "\n" + table(["up to the exit on layer", "multiply-adds", "FLOPs"], exits)
+        if self.uncounted:
+            text += f"\nnot counted: {', '.join(self.uncounted)}"
+        return text
 
     def module(self, name: str) -> ModuleCount:
         """The row of one module, by its dotted name."""

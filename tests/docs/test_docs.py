@@ -17,7 +17,7 @@ import pytest
 import recipe_reference
 import torch
 import typer
-from transformers import AutoModelForSequenceClassification, BertConfig
+from transformers import AutoModelForSequenceClassification, BertConfig, TrainingArguments
 
 from prunekit.cli import app
 from prunekit.recipes import expand, load_recipe, shipped_recipes
@@ -104,8 +104,16 @@ def test_every_block_says_its_language():
 def test_python_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": page.stem}
-    if page.name == "README.md":  # what its reader has: a model, batches, a loop
-        namespace |= {"model": model(), "batches": [batch()], "train": lambda model: None}
+    if page.name == "README.md":  # what its reader has: a model, data, a loop
+        net, data = model(), batch()
+        namespace |= {
+            "model": net,
+            "batches": [data],
+            "optimizer": torch.optim.AdamW(net.parameters()),
+            "train": lambda model, optimizer: None,
+            "examples": [{name: values[i] for name, values in data.items()} for i in range(4)],
+            "arguments": TrainingArguments("trained", max_steps=4, use_cpu=True, report_to=[]),
+        }
     for block in blocks(page):
         if block.language != "python" or NOT_RUN.fullmatch(block.before):
             continue

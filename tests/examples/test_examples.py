@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from prunekit.granularities.channels import Channels
+from prunekit.testing import check_scorer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LONGEST = 80
@@ -117,6 +118,13 @@ def test_custom_scorer_computes_what_it_says(monkeypatch):
     second = torch.cat([model[:3](batch) for batch in batches])
     assert torch.allclose(scores["2"], second.square().sum(dim=(2, 3)).mean(dim=0), rtol=1e-4)
     assert model.training
+
+
+def test_custom_scorer_is_a_scorer(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from custom_scorer import Activation
+
+    check_scorer(Activation())
 
 
 def test_the_command_finds_a_scorer_beside_the_recipe(tmp_path):
