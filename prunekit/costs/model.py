@@ -57,7 +57,8 @@ class _Term:
 
     def cost(self, sizes: Sizes, tokens: int) -> tuple[int, float]:
         numel = math.prod(d.at(sizes) for d in self.dims)
-        return numel, numel * self.positions + 2 * self.pairs * self.dims[self.inputs].at(sizes)
+        products = 2 * self.pairs * self.dims[self.inputs].at(sizes) if self.pairs else 0
+        return numel, numel * self.positions + products
 
 
 @dataclass(frozen=True)
