@@ -197,7 +197,7 @@ def attention_block(
         wrong = width_out(one) != (queries + 2 * keys) * width
     if wrong or keys < 1 or queries % keys:
         return None
-    shared = keys == 1 and queries > 1
+    shared = keys == 1 and queries > 1 and _is_made_with_one_key(module)
     size, each = (queries, 1) if shared else (keys, queries // keys)
     wide = each * width
     block = Block(
@@ -318,6 +318,14 @@ def _head_dim(module: nn.Module, parent: nn.Module | None) -> int | None:
             if type(value) is int and value > 0:
                 return value
     return None
+
+
+def _is_made_with_one_key(module: Any) -> bool:
+    """Whether all queries have shared one key and value from the beginning, and not since others were removed."""
+    if hasattr(module, "multi_query"):
+        return bool(module.multi_query) and not getattr(module, "new_decoder_architecture", False)
+    config = getattr(module, "config", None)
+    return any(getattr(config, name, None) == 1 for name in KEY_COUNTS)
 
 
 def _fused_index(fused: Fused, size: int, each: int, width: int, shared: bool) -> Tensor:
