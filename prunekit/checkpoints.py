@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
 from . import __version__
-from .errors import CheckpointError, PrunekitError, UnsupportedModelError
+from .errors import CheckpointError, PrunekitError
 from .exits import MultiExitConfig, MultiExitForSequenceClassification
 from .files import sync
 from .groups import follow
@@ -26,6 +26,7 @@ from .pretrained import json_object, read_config, reading, refuse_not_finite
 from .sizes import KEY, apply, record, recorded, skeleton
 from .slim import SlimConfig, SlimLoader
 from .text import shown
+from .wrappers import unwrapped
 
 SHAPES_FILE = "prunekit.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -197,7 +198,10 @@ def _read_back(model: PreTrainedModel, folder: Path) -> None:
     changes = recorded(config)
     if changes is not None:
         apply(fresh, changes)
-    found, wanted = ({name: tensor.shape for name, tensor in m.named_parameters()} for m in (fresh, model))
+    found, wanted = (
+        {name: tensor.shape for name, tensor in m.named_parameters(remove_duplicate=False)}
+        for m in (fresh, model)
+    )
     if found != wanted:
         name = next(n for n in {**wanted, **found} if found.get(n) != wanted.get(n))
         raise CheckpointError(
@@ -209,24 +213,6 @@ def _read_back(model: PreTrainedModel, folder: Path) -> None:
 
 def _size(shape: Any) -> str:
     return "missing" if shape is None else str(tuple(shape))
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside of torch.compile, DataParallel or DistributedDataParallel; others as they are.
-
-    Raises:
-        UnsupportedModelError: a PEFT model, whose adapters are beside the weights.
-    """
-    if hasattr(model, "_orig_mod"):
-        return unwrapped(model._orig_mod)
-    if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-        return unwrapped(model.module)
-    if hasattr(model, "merge_and_unload") or any(hasattr(m, "lora_A") for m in model.modules()):
-        raise UnsupportedModelError(
-            f"{type(model).__name__} has adapters of PEFT beside its weights",
-            "merge them first: model = model.merge_and_unload()",
-        )
-    return model
 
 
 def _replaceable(target: Path) -> bool:

@@ -19,6 +19,8 @@ from transformers.quantizers.auto import (
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
+from .architectures import architecture_of
+from .errors import CheckpointError
 from .sizes import KEY, METHOD, apply
 
 
@@ -54,6 +56,7 @@ class PrunedLoader(HfQuantizer):
     requires_calibration = False
 
     def _process_model_before_weight_loading(self, model: PreTrainedModel, **kwargs: Any) -> None:
+        _refuse_random_language(model)
         apply(model, self.quantization_config.to_dict())
 
     def postprocess_model(self, model: PreTrainedModel, **kwargs: Any) -> None:
@@ -76,6 +79,26 @@ class PrunedLoader(HfQuantizer):
     def is_compileable(self) -> bool:
         """It is: as any other model."""
         return True
+
+
+def _refuse_random_language(model: PreTrainedModel) -> None:
+    """Refuse to make a language model of an encoder that was saved with another task's head.
+
+    Another head is a good beginning for training, but text from a head that nobody has trained, on layers that
+    see what comes after a word, is noise.
+
+    Raises:
+        CheckpointError: naming both classes.
+    """
+    saved = next(iter(model.config.architectures or ()), "")
+    is_other_task = "For" in saved and not any(part in saved for part in ("LM", "PreTraining", "Generation"))
+    if is_other_task and model.can_generate() and not architecture_of(model).causal:
+        if not getattr(model.config, "is_encoder_decoder", False):
+            raise CheckpointError(
+                f"the folder holds a {saved}, which has no head for language, and {type(model).__name__} "
+                "would have a random one",
+                "load it with the auto class of its task, or take a folder with a language model",
+            )
 
 
 if METHOD not in AUTO_QUANTIZER_MAPPING:

@@ -29,6 +29,7 @@ from .scorers.base import Loss, checked
 from .sizes import record
 from .step_plan import Plan, PlannedStep, by_kind
 from .undo import undone_on_failure
+from .wrappers import prunable
 
 Spec = str | Mapping[str, Any]
 
@@ -96,7 +97,7 @@ class Pruner:
         steps: int = 1,
         state: Mapping[str, Any] | None = None,
     ) -> None:
-        self.model = model
+        self.model = model = prunable(model)
         self.scorer: Scorer = scorers.build(scorer)
         self.budget: Budget = budgets.build(budget)
         self.scheduler: Scheduler = schedulers.build(scheduler)

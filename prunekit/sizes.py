@@ -48,7 +48,9 @@ def record(model: PreTrainedModel) -> Record | None:
     Raises:
         CheckpointError: the model differs from its configuration in more than sizes.
     """
-    changes = changes_of(model)
+    fresh = skeleton(type(model), model.config)
+    _untie(model, fresh)
+    changes = _changes(model, fresh)
     if changes is not None:
         setattr(model.config, KEY, changes)
     elif recorded(model.config) is not None:
@@ -64,13 +66,30 @@ def recorded(config: Any) -> Record | None:
     return dict(found) if found is not None and found.get("quant_method") == METHOD else None
 
 
-def changes_of(model: PreTrainedModel) -> Record | None:
+def _untie(model: nn.Module, fresh: nn.Module) -> None:
+    """Give parameters that the model shares, and its configuration does not, copies of their own.
+
+    Files hold what is shared once, so that the other would be missing.
+    """
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    built = dict(fresh.named_parameters(remove_duplicate=False))
+    for first, *others in names.values():
+        for name in others:
+            if first in built and name in built and built[first] is not built[name]:
+                path, _, leaf = name.rpartition(".")
+                shared = model.get_parameter(name)
+                own = nn.Parameter(shared.detach().clone(), shared.requires_grad)
+                setattr(model.get_submodule(path), leaf, own)
+
+
+def _changes(model: nn.Module, fresh: nn.Module) -> Record | None:
     """What differs between a model and what its configuration builds; ``None``: nothing.
 
     Raises:
         CheckpointError: they differ in more than sizes.
     """
-    fresh = skeleton(type(model), model.config)
     built = dict(_tensors(fresh))
     sizes: dict[str, list[int | None]] = {}
     for name, tensor in _tensors(model):

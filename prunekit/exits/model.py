@@ -243,16 +243,18 @@ class MultiExitForSequenceClassification(PreTrainedModel):
     def refresh_config(self) -> None:
         """Write the backbone's present sizes into the configuration; saving does it by itself."""
         self.config.shape = None
-        words = self.get_input_embeddings()
-        if isinstance(words, nn.Embedding):
-            # A vocabulary that was resized is written to the outer configuration alone.
-            self.config.backbone.vocab_size = words.num_embeddings
         record(self)
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """As in transformers, with the present sizes in ``config.json``."""
         self.refresh_config()
         super().save_pretrained(save_directory, *args, **kwargs)
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers; the backbone's configuration follows."""
+        resized = super().resize_token_embeddings(*args, **kwargs)
+        self.config.backbone.vocab_size = resized.num_embeddings
+        return resized
 
     def get_input_embeddings(self) -> nn.Module:
         """The word embedding."""
