@@ -22,6 +22,7 @@ from .errors import CheckpointError, PrunekitError
 from .exits import MultiExitConfig, MultiExitForSequenceClassification
 from .files import sync
 from .groups import follow
+from .plain import plain_config
 from .pretrained import json_object, read_config, reading, refuse_not_finite
 from .sizes import KEY, apply, record, recorded, skeleton
 from .slim import SlimConfig, SlimLoader
@@ -37,6 +38,7 @@ def save(
     folder: str | os.PathLike[str],
     tokenizer: PreTrainedTokenizerBase | None = None,
     extra: Callable[[Path], None] | None = None,
+    plain: bool = False,
 ) -> Path:
     """Write a slimmed model to a folder, whole or not at all.
 
@@ -48,10 +50,14 @@ def save(
         model: the model.
         folder: made, or replaced whole when it holds a model written by this function.
         tokenizer: saved beside it.
+        plain: write a configuration that needs no prunekit, which other programs read too; only where all
+            layers are alike and the family's configuration says how wide a head is.
         extra: called with the folder before it takes its final name, e.g. to add a model card.
 
     Raises:
-        CheckpointError: the folder cannot be written, or holds something else; nothing is lost.
+        CheckpointError: the folder cannot be written, or holds something else, or no plain configuration says
+            the sizes; nothing is lost.
+        UnsupportedModelError: a PEFT model, whose adapters were not merged.
     """
     model = unwrapped(model)
     target = Path(folder)
@@ -65,7 +71,7 @@ def save(
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
             new = Path(temporary) / "new"
             new.mkdir()
-            _write(model, new)
+            _write(model, new, plain)
             if tokenizer is not None:
                 tokenizer.save_pretrained(new)
             if extra is not None:
@@ -229,12 +235,23 @@ def _replaceable(target: Path) -> bool:
     return kind in (MultiExitConfig.model_type, SlimConfig.model_type) or isinstance(version, str)
 
 
-def _write(model: nn.Module, folder: Path) -> None:
+def _write(model: nn.Module, folder: Path, plain: bool) -> None:
     if isinstance(model, PreTrainedModel):
+        config = plain_config(model) if plain else None
         record(model)
         model.config.prunekit_version = __version__
         model.save_pretrained(folder)
+        if config is not None:
+            written = json_object(folder / "config.json")
+            config.architectures, config.dtype = written["architectures"], model.dtype
+            config.prunekit_version = __version__
+            config.save_pretrained(folder)
         _read_back(model, folder)
+    elif plain:
+        raise CheckpointError(
+            f"{type(model).__name__} is not a model of transformers: it has no configuration",
+            "save it without plain=True",
+        )
     else:
         save_model(model, str(folder / WEIGHTS_FILE))
         shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}

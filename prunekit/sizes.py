@@ -66,6 +66,15 @@ def recorded(config: Any) -> Record | None:
     return dict(found) if found is not None and found.get("quant_method") == METHOD else None
 
 
+def changes_of(model: PreTrainedModel, config: Any = None) -> Record | None:
+    """What differs between a model and what a configuration (default: its own) builds; ``None``: nothing.
+
+    Raises:
+        CheckpointError: they differ in more than sizes, or nothing can be built of the configuration.
+    """
+    return _changes(model, skeleton(type(model), config or model.config))
+
+
 def _untie(model: nn.Module, fresh: nn.Module) -> None:
     """Give parameters that the model shares, and its configuration does not, copies of their own.
 
@@ -248,7 +257,12 @@ def _attributes(model: nn.Module, fresh: nn.Module) -> dict[str, dict[str, int]]
         }
         view = vars(module).get("config")
         if isinstance(view, ConfigView):
-            changed |= {f"config.{key}": value for key, value in view.overrides.items()}
+            others_config = others[path].config
+            changed |= {
+                f"config.{key}": value
+                for key, value in view.overrides.items()
+                if getattr(others_config, key) != value
+            }
         if changed:
             found[path] = changed
     return found

@@ -14,7 +14,7 @@ TIERS = [
     {"errors", "text", "arguments", "settings", "registry", "files", "console", "machine", "groups", "modes"}
     | {"architectures", "dependency_graph", "pretrained", "digests", "views", "wrappers", "optimizers", "undo"},
     {"sizes"},
-    {"granularities", "scorers", "schedulers", "budgets", "costs", "exits", "slim", "loading"},
+    {"granularities", "scorers", "schedulers", "budgets", "costs", "exits", "slim", "loading", "plain"},
     {"pruner", "distill", "reports", "data", "models", "checkpoints", "runtime", "testing"}
     | {"calibration", "step_plan"},
     {"callback"},
