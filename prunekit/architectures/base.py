@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -125,6 +126,21 @@ class Architecture:
         Raises:
             UnsupportedModelError: units of this kind cannot be removed; it says why.
         """
+
+    def check_text(self, backbone: nn.Module) -> None:
+        """Refuse exits on what does not encode texts, before any is made.
+
+        Raises:
+            UnsupportedModelError: it takes no ``input_ids``, or something else beside them.
+        """
+        takes = inspect.signature(self.encoder(backbone).forward).parameters
+        others = [name for name in takes if name in ("pixel_values", "input_values", "input_features")]
+        if "input_ids" not in takes or others:
+            what = others[0] if others else next(iter(takes), "nothing")
+            raise UnsupportedModelError(
+                f"{type(backbone).__name__} takes {what}: exits read texts, by their input_ids alone",
+                "give a model of texts, or the part of this one that encodes them",
+            )
 
     def places(self, backbone: nn.Module) -> Iterator[Place]:
         """Every attention and FFN of the backbone, once: layers that share their weights are one place."""

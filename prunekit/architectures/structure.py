@@ -243,7 +243,7 @@ def _run(twin: nn.Module) -> list[tuple[int, ...]]:
         ways = [{"attention_mask": mask}, {}, {"attention_mask": whole}]
     for number, way in enumerate(ways, 1):
         try:
-            return [tuple(tensor.shape) for tensor in _tensors(twin(**inputs, **way))]
+            return [tuple(tensor.shape) for tensor in tensors_of(twin(**inputs, **way))]
         except RuntimeError:
             if number == len(ways):
                 raise
@@ -370,15 +370,15 @@ def _valued(name: str, value: Any, noise: Tensor) -> Any:
 
 
 def _hidden(output: Any) -> Tensor:
-    return next(iter(_tensors(output)))
+    return next(iter(tensors_of(output)))
 
 
-def _tensors(output: Any) -> Iterator[Tensor]:
+def tensors_of(output: Any) -> Iterator[Tensor]:
     if isinstance(output, Tensor):
         yield output
     elif isinstance(output, Mapping):
         for value in output.values():
-            yield from _tensors(value)
+            yield from tensors_of(value)
     elif isinstance(output, (tuple, list)):
         for value in output:
-            yield from _tensors(value)
+            yield from tensors_of(value)

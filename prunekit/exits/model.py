@@ -154,8 +154,8 @@ class MultiExitForSequenceClassification(PreTrainedModel):
             label_names: of the classes.
 
         Raises:
-            UnsupportedModelError: the backbone's family has no registered architecture, or it is a task's
-                model.
+            UnsupportedModelError: the backbone's structure is not understood, it does not encode texts, or it
+                is a task's model.
             ValueError: ``exit_layers`` names a layer that is not there.
         """
         if backbone_of(backbone) is not backbone:
@@ -164,6 +164,7 @@ class MultiExitForSequenceClassification(PreTrainedModel):
                 "give its backbone: model.base_model, or load it with AutoModel.from_pretrained",
             )
         architecture = architecture_of(backbone)
+        architecture.check_text(backbone)
         if reads is None:
             reads = "last" if architecture.causal else "first"
         elif reads == "first" and architecture.causal:
