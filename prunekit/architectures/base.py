@@ -14,7 +14,7 @@ from ..errors import UnsupportedModelError
 from ..groups import Slice
 from .blocks import Block, Fused, Kind, attention_block, child, find_blocks, is_experts, multiplies
 from .embedding import FactorizedEmbedding
-from .recording import Context, recorded_inputs
+from .recording import Context, positions_of, recorded_inputs
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,7 @@ class Architecture:
         head_rows: further matrices of an attention whose outputs the heads own.
         reads_config: numbers of heads that an attention reads from its configuration when it is called.
         widths: attributes of an attention, beside the usual ones, that are the width of all its heads.
-        norm_path: the norm after the last layer, below the backbone; ``""``: there is none.
-        returns_tuple: whether a layer returns a tuple in place of the hidden states alone.
+        norm_path: the norm after the last layer, below :meth:`encoder`; ``""``: there is none.
     """
 
     model_types: ClassVar[tuple[str, ...]] = ()
@@ -95,7 +94,6 @@ class Architecture:
     reads_config: tuple[str, ...] = ()
     widths: tuple[str, ...] = ()
     norm_path: str = ""
-    returns_tuple: bool = False
 
     def stacks(self, backbone: nn.Module) -> dict[str, Sequence[nn.Module]]:
         """The lists of layers by their paths, in the order of the modules."""
@@ -210,11 +208,23 @@ class Architecture:
                 side, ``[B, T]``, or ``None``; ``token_type_ids``, int64 ``[B, T]``, where there are segments.
         """
         path = next(iter(self.stacks(backbone)))
-        return recorded_inputs(self.encoder(backbone), self._inside(backbone, path), inputs, self.returns_tuple)
+        positions = self.positions(backbone, inputs.get("attention_mask"))
+        return recorded_inputs(self.encoder(backbone), self._inside(backbone, path), inputs, positions)
+
+    def positions(self, backbone: nn.Module, attention_mask: Tensor | None) -> Tensor | None:
+        """Positions of the tokens, int64 ``[B, T]``; ``None`` where the model counts them by itself.
+
+        It does without a mask, and where its table has a place for padding.
+        """
+        tables = (m for name, m in backbone.named_modules() if name.endswith("position_embeddings"))
+        counts = any(getattr(table, "padding_idx", None) is not None for table in tables)
+        return None if counts else positions_of(attention_mask)
 
     def encoder(self, backbone: nn.Module) -> nn.Module:
         """What runs the layers that exits stand on: the backbone, or its encoder where it has a decoder."""
-        return backbone
+        decodes = getattr(getattr(backbone, "config", None), "is_encoder_decoder", False)
+        found = child(backbone, "encoder") if decodes else None
+        return backbone if found is None else found
 
     def run_layer(self, layer: nn.Module, hidden: Tensor, context: Context) -> Tensor:
         """One layer: ``[B, T, H]`` -> ``[B, T, H]``."""
@@ -226,18 +236,20 @@ class Architecture:
 
         ``[B, T, H]`` -> ``[B, T, H]``. An exit on any layer reads through it.
         """
-        norm = child(backbone, self.norm_path) if self.norm_path else None
+        norm = child(self.encoder(backbone), self.norm_path) if self.norm_path else None
         return hidden if norm is None else norm(hidden)
 
     def finishes(self, backbone: nn.Module) -> bool:
         """Whether :meth:`finish` does anything."""
         changed = type(self).finish is not Architecture.finish
-        return changed or bool(self.norm_path and child(backbone, self.norm_path) is not None)
+        return changed or bool(self.norm_path and child(self.encoder(backbone), self.norm_path) is not None)
 
-    def prepare(self, backbone: Any) -> None:
-        """Take off what exits have no use for (a pooler, a decoder), in place."""
-        if getattr(backbone, "pooler", None) is not None:
-            backbone.pooler = None
+    def prepare(self, backbone: Any) -> Any:
+        """What exits stand on: without what they have no use for, a pooler or a decoder."""
+        encoder: Any = self.encoder(backbone)
+        if getattr(encoder, "pooler", None) is not None:
+            encoder.pooler = None
+        return encoder
 
     def uses(self, backbone: nn.Module, tokens: int) -> dict[nn.Module, float]:
         """How often one example of ``tokens`` tokens multiplies by the weights of each module of the backbone.
@@ -269,7 +281,7 @@ class Architecture:
     def truncate(self, backbone: Any, num_layers: int) -> None:
         """Drop all layers after the first ``num_layers``, in place."""
         del self.layers(backbone)[num_layers:]  # type: ignore[attr-defined]
-        backbone.config.num_hidden_layers = num_layers
+        shorten(backbone.config, num_layers)
 
     def residual_slices(self, backbone: nn.Module) -> list[Slice]:
         """Every dimension of a parameter that is as wide as the hidden states, the whole backbone's.
@@ -361,6 +373,14 @@ def shared_heads(places: Iterable[Place], name: str, owned: Sequence[Slice] = ()
         )
         yield Place(name, None, every[0].stack, whole)
     yield from (place for place in every if place.block.kind != "attention")
+
+
+def shorten(config: Any, num_layers: int) -> None:
+    """Write another number of layers into a configuration, and into what it says of each, in place."""
+    for name, value in vars(config).items():
+        if name.endswith("layer_types") and isinstance(value, list):
+            setattr(config, name, value[:num_layers])
+    config.num_hidden_layers = num_layers
 
 
 def table_slices(module: nn.Module) -> list[Slice]:

@@ -18,12 +18,16 @@ Context = dict[str, Any]
 
 
 class _Recorder(nn.Module):
-    """Stands in a layer's place, passes the hidden states on, and notes what else it is given."""
+    """Stands in a layer's place, passes the hidden states on, and notes what else it is given.
 
-    def __init__(self, layer: nn.Module, notes: list[tuple[Tensor, Context]], returns_tuple: bool) -> None:
+    What a layer returns beside the hidden states (nothing, or a tuple, of a bias that the next layers take) is
+    the first layer's own. It is run for that, the first time and wherever there is such a bias.
+    """
+
+    def __init__(self, layer: nn.Module, notes: list[tuple[Tensor, Context]], beside: list[Any]) -> None:
         super().__init__()
         # Not as submodules: they are the model's.
-        self.__dict__.update(_layer=layer, _notes=notes, _returns_tuple=returns_tuple)
+        self.__dict__.update(_layer=layer, _notes=notes, _beside=beside)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["_layer"], name)
@@ -33,11 +37,40 @@ class _Recorder(nn.Module):
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         hidden = given.pop(names[0])
         self._notes.append((hidden, given))
-        return (hidden, None, None) if self._returns_tuple else hidden
+        if not self._beside:
+            self._beside.append(_BESIDE[type(self._layer)] if type(self._layer) in _BESIDE else self._run(args, kwargs))
+        beside = self._beside[0]
+        return hidden if beside is None else (hidden, *beside)
+
+    def _run(self, args: Any, kwargs: Any) -> tuple[Any, ...] | None:
+        output = self._layer(*args, **kwargs)
+        beside = output[1:] if isinstance(output, tuple) else None
+        if not any(isinstance(value, Tensor) for value in beside or ()):
+            _BESIDE[type(self._layer)] = beside
+        return beside
+
+
+# Kind of layer -> what it returns beside the hidden states, where that is the same for every input.
+_BESIDE: dict[type[nn.Module], tuple[Any, ...] | None] = {}
+
+
+class _Positioned(nn.Module):
+    """Stands in the place of an embedding of positions, which it asks for those it was made with."""
+
+    def __init__(self, table: nn.Module, positions: Tensor) -> None:
+        super().__init__()
+        self.__dict__.update(_table=table, _positions=positions)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_table"], name)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        found = self._table(*args, **{**kwargs, "position_ids": self._positions})
+        return found.flatten(0, -3)  # some put a dimension before the batch
 
 
 def recorded_inputs(
-    backbone: Any, path: str, inputs: Mapping[str, Any], returns_tuple: bool = False
+    backbone: Any, path: str, inputs: Mapping[str, Any], positions: Tensor | None = None
 ) -> tuple[Tensor, list[Context]]:
     """The first layer's hidden states ``[B, T, H]``, and for each layer what it takes beside them.
 
@@ -45,17 +78,21 @@ def recorded_inputs(
         backbone: runs the layers; it is left as it is.
         path: of the list of layers in it.
         inputs: what it is called with; those that are ``None``, or that it does not take, are left out.
-        returns_tuple: whether its layers return tuples.
+        positions: of the tokens, int64 ``[B, T]``; ``None``: the model counts them by itself.
     """
     notes: list[tuple[Tensor, Context]] = []
     layers = backbone.get_submodule(path)
-    recorders = nn.ModuleList(_Recorder(layer, notes, returns_tuple) for layer in layers)
+    beside: list[Any] = []
+    recorders = nn.ModuleList(_Recorder(layer, notes, beside) for layer in layers)
     shadow = _with(backbone, path.split("."), recorders)
     takes = inspect.signature(backbone.forward).parameters
     given = {name: value for name, value in inputs.items() if value is not None and name in takes}
-    if "position_ids" in takes and "position_ids" not in given:
-        positions = positions_of(given.get("attention_mask"))
-        given |= {} if positions is None else {"position_ids": positions}
+    if positions is not None and "position_ids" in takes:
+        given.setdefault("position_ids", positions)
+    elif positions is not None:
+        for name, table in backbone.named_modules():
+            if "position" in name and "position_ids" in inspect.signature(table.forward).parameters:
+                shadow = _with(shadow, name.split("."), _Positioned(table, positions))
     if "use_cache" in takes or "kwargs" in takes:
         given["use_cache"] = False
     shadow(**given)
@@ -93,11 +130,19 @@ def last_token(attention_mask: Tensor) -> Tensor:
 
 
 def select_rows(contexts: Sequence[Context], rows: Tensor, batch_size: int) -> list[Context]:
-    """The part of layers' contexts that belongs to some rows of the batch."""
+    """The part of layers' contexts that belongs to some rows of the batch.
+
+    A tensor has rows where its first dimension is the batch, but for lists and for tables of numbers, which are
+    as long by accident.
+    """
     chosen: dict[int, Any] = {}
 
+    def has_rows(value: Tensor) -> bool:
+        least = 3 if value.is_floating_point() else 2
+        return value.dim() >= least and value.shape[0] == batch_size > 1
+
     def pick(value: Any) -> Any:
-        if isinstance(value, Tensor) and value.dim() > 0 and value.shape[0] == batch_size and batch_size > 1:
+        if isinstance(value, Tensor) and has_rows(value):
             if id(value) not in chosen:  # layers share what they are given
                 chosen[id(value)] = value[rows]
             return chosen[id(value)]

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from ..errors import UnsupportedModelError, first_line
 from ..groups import Gate, SlicedGroup
 from .base import Architecture, Place
-from .blocks import Kind, is_matrix
+from .blocks import Kind, child, is_matrix
 
 _HOW = (
     "write an adapter: a subclass of prunekit.architectures.Architecture, see docs/parts.md, and try it with "
@@ -45,10 +45,17 @@ class Structure(Architecture):
         self._paths = tuple(_stack_paths(self, backbone))
         self._verified: dict[Kind, Structure] = {}
         self.causal = any(getattr(module, "is_causal", False) is True for module in backbone.modules())
-        self.norm_path = _final_norm(backbone, self._paths[0]) if self._paths else ""
+        self.norm_path = ""
+        if self._paths:
+            self.norm_path = _final_norm(self.encoder(backbone), self._inside(backbone, self._paths[0]))
 
     def stacks(self, backbone: nn.Module) -> dict[str, Sequence[nn.Module]]:
         return {path: backbone.get_submodule(path) for path in self._paths}  # type: ignore[misc]
+
+    def uses(self, backbone: nn.Module, tokens: int) -> dict[nn.Module, float]:
+        """Of a text. How often images and sounds use a matrix, only their family knows."""
+        self.check_text(backbone)
+        return super().uses(backbone, tokens)
 
 
 def recognised(backbone: nn.Module) -> Architecture:
@@ -124,7 +131,7 @@ def _not_understood(backbone: nn.Module) -> str:
     for path, module in backbone.named_modules():
         parts = path.split(".")
         inside = any(part.isdigit() for part in parts[:-1])
-        if inside and any(is_matrix(child) for child in module.children()):
+        if inside and any(is_matrix(part) for part in module.children()):
             return f"{path} ({type(module).__name__}) is not laid out as an attention or FFN that is known"
     return "it has no list of layers with matrices in them"
 
@@ -200,7 +207,8 @@ def sample_inputs(backbone: nn.Module, tokens: int = 8, device: str = "cpu") -> 
     if "input_features" in takes:
         frames = 2 * config.max_source_positions
         given["input_features"] = torch.zeros(2, config.num_mel_bins, frames, device=device)
-    if "decoder_input_ids" in takes and getattr(backbone, "decoder", None) is not None:
+    decodes = any(child(backbone, path) is not None for path in ("decoder", "model.decoder"))
+    if "decoder_input_ids" in takes and decodes:
         given["decoder_input_ids"] = ids
     if not given:
         raise UnsupportedModelError(

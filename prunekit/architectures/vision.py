@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..groups import Slice
 from . import register
 from .base import Architecture, Place, shared_heads
-from .blocks import TABLE
+from .blocks import TABLE, child
 
 
 @register("vit")
@@ -56,6 +56,10 @@ class Clip(Architecture):
         *("text_model.encoder.layers", "vision_model.encoder.layers"),
         "encoder.layers",
     )
+
+    def finish(self, backbone: Any, hidden: Tensor) -> Tensor:
+        norm = child(backbone, "final_layer_norm") or child(backbone, "text_model.final_layer_norm")
+        return hidden if norm is None else norm(hidden)
 
     def uses(self, backbone: Any, tokens: int) -> dict[nn.Module, float]:
         """Of a text of ``tokens`` tokens and of an image."""

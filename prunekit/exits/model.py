@@ -175,12 +175,13 @@ class MultiExitForSequenceClassification(PreTrainedModel):
             )
         depth = len(architecture.layers(backbone))
         layers = exit_layer_numbers(exit_layers, depth)
-        if layers[-1] < depth:
-            architecture.truncate(backbone, layers[-1])
         poolers = take_poolers(backbone)
         if issubclass(heads.get(head), PooledHead) and reads == "first":
             poolers = poolers or _own_pooler(backbone, depth)
-        architecture.prepare(backbone)
+        backbone = architecture.prepare(backbone)
+        architecture = architecture_of(backbone)
+        if layers[-1] < depth:
+            architecture.truncate(backbone, layers[-1])
         names = list(label_names) if label_names is not None else [f"LABEL_{i}" for i in range(num_labels)]
         config = MultiExitConfig(
             backbone=backbone.config,
@@ -461,7 +462,7 @@ def _own_pooler(backbone: Any, depth: int) -> dict[int, dict[str, Tensor]]:
 def _fresh_backbone(config: MultiExitConfig) -> PreTrainedModel:
     """As its configuration builds it; what was pruned of it is recorded in the outer configuration."""
     backbone = AutoModel.from_config(config.backbone, trust_remote_code=False)
-    architecture_of(backbone).prepare(backbone)
+    backbone = architecture_of(backbone).prepare(backbone)
     if config.shape is not None:  # folders of earlier versions
         reshape(backbone, ModelShape.from_dict(config.shape))
     return backbone

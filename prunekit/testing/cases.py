@@ -140,8 +140,8 @@ class Case:
         return twin if dtype == torch.float64 else twin.to(dtype)
 
     def backbone(self) -> Any:
-        """A copy of the bare backbone."""
-        return backbone_of(self.twin())
+        """A copy of the bare backbone, in float32: some masks do not bear being cast from float64 to it."""
+        return backbone_of(self.twin(torch.float32))
 
     def groups(self, model: nn.Module, names: tuple[str, ...] = GRANULARITIES) -> dict[str, list[Group]]:
         """Groups by granularity, of those that the model has."""
@@ -161,14 +161,17 @@ class Case:
 
     def rows(self, count: int) -> Inputs:
         """The inputs, of so many rows: they are repeated."""
-        size = next(iter(self.inputs.values())).shape[0]
-        index = torch.arange(count) % size
+        index = torch.arange(count) % self.size
         return {name: value[index] for name, value in self.inputs.items()}
+
+    @property
+    def size(self) -> int:
+        """Rows of the inputs."""
+        return int(next(iter(self.inputs.values())).shape[0])
 
     def padded(self, side: Side, rows: int | None = None) -> Inputs:
         """The inputs with rows of different lengths."""
-        inputs = self.rows(rows or next(iter(self.inputs.values())).shape[0])
-        return pad(inputs, side, self.model.config)
+        return pad(self.rows(rows or self.size), side, self.model.config)
 
 
 def pad(inputs: Inputs, side: Side, config: Any) -> Inputs:
@@ -193,6 +196,11 @@ def pad(inputs: Inputs, side: Side, config: Any) -> Inputs:
     if "token_type_ids" in inputs:
         padded["token_type_ids"] = inputs["token_type_ids"].gather(1, shifted) * real
     return padded
+
+
+def floats(inputs: Inputs) -> Inputs:
+    """The same in float32."""
+    return {name: v.float() if v.is_floating_point() else v for name, v in inputs.items()}
 
 
 def row_alone(inputs: Inputs, row: int) -> Inputs:

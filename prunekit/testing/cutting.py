@@ -15,7 +15,7 @@ from ..architectures.structure import hide_units
 from ..costs import CostModel, total_cost
 from ..groups import Group
 from ..reports import count
-from .cases import GRANULARITIES, TOKENS, Case, Inputs, distance, numbers_of, output_of, refusal
+from .cases import GRANULARITIES, TOKENS, Case, Inputs, distance, floats, numbers_of, output_of, refusal
 
 Keeps = dict[str, Tensor]
 # How far removing may be from hiding, as a share of what hiding changes.
@@ -224,9 +224,7 @@ def costs(case: Case) -> None:
     """The cost model against tracing, before and after a cut, and as it foresaw the cut."""
     model = case.twin(torch.float32)
     tokens = case.inputs["input_ids"].shape[1] if "input_ids" in case.inputs else TOKENS
-    inputs = {
-        name: (v.float() if v.is_floating_point() else v)[:1] for name, v in case.inputs.items()
-    }
+    inputs = {name: v[:1] for name, v in floats(case.inputs).items()}
     _compare_costs(case, model, inputs, tokens, "before a cut")
     groups = [group for some in case.groups(model).values() for group in some]
     if not groups:
@@ -256,9 +254,12 @@ def _compare_costs(case: Case, model: PreTrainedModel, inputs: Inputs, tokens: i
         return case.skipped(what, f"the model cannot be traced: {refusal(error)}")
     if counts.uncounted:
         return case.skipped(what, f"tracing does not count {', '.join(counts.uncounted)}")
-    # Angles of rotary positions are a product to the trace, and outside of the convention.
-    angles = sum(row.macs for row in counts.modules if "Rotary" in row.type)
-    counted = counts.total.macs - angles
+    # Products to the trace that are outside of the convention: angles of rotary positions, and similarities that
+    # the model itself takes of what its parts give.
+    counted = counts.total.macs - sum(row.macs for row in counts.modules if "Rotary" in row.type)
+    parts = {row.name: row.macs for row in counts.modules}
+    if len(list(model.children())) > 1:
+        counted -= counts.total.macs - sum(parts[name] for name, _ in model.named_children())
     if own.macs != counted:
         problem = f"{own.macs:,} multiply-adds, and tracing counts {counted:,}{_where(model, counts, tokens)}"
         return case.failed(what, problem, "uses (how often each matrix is used) and pairs (queries x keys)")

@@ -14,7 +14,7 @@ from ..architectures import backbone_of
 from ..checkpoints import save
 from ..pruner import Pruner
 from ..runtime import export_onnx
-from .cases import SIDES, Case, Inputs, distance, output_of, refusal
+from .cases import SIDES, Case, Inputs, distance, floats, output_of, refusal
 from .running import same_bits, with_exits
 
 
@@ -25,7 +25,7 @@ def saving(case: Case) -> None:
     if not names:
         return case.skipped("", f"nothing of the model can be cut: {next(iter(case.reasons.values()))}")
     Pruner(model, names, "random", budget={"name": "ratio", "keep": 0.5}).step()
-    inputs = {name: v.float() if v.is_floating_point() else v for name, v in case.inputs.items()}
+    inputs = floats(case.inputs)
     for how in ("prunekit.save", "save_pretrained"):
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / "model"
@@ -55,6 +55,10 @@ def _compare(case: Case, model: PreTrainedModel, folder: Path, inputs: Inputs, h
     backbone: Any = backbone_of(model)
     if backbone is model:
         return case.held(how)
+    if type(backbone).base_model_prefix != model.base_model_prefix:
+        reason = f"transformers does not find it: it is called {model.base_model_prefix!r}"
+        case.skipped(f"{how}, backbone", reason)
+        return case.held(how)
     try:
         bare = AutoModel.from_pretrained(folder, attn_implementation=attention).eval()
     except Exception as error:
@@ -83,7 +87,7 @@ def onnx(case: Case) -> None:
         return case.skipped("", "onnx and onnxruntime are not installed: pip install 'prunekit[export]'")
     import onnxruntime
 
-    model = with_exits(case).float()
+    model = with_exits(case)
     names = [name for name, groups in case.groups(model).items() if groups]
     if names:
         Pruner(model, names, "random", budget={"name": "ratio", "keep": 0.5}).step()
