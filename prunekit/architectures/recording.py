@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -85,6 +85,8 @@ def recorded_inputs(
     beside: list[Any] = []
     recorders = nn.ModuleList(_Recorder(layer, notes, beside) for layer in layers)
     shadow = _with(backbone, path.split("."), recorders)
+    if "pooler" in backbone._modules and backbone.pooler is None:  # some call it all the same
+        shadow._modules["pooler"] = nn.Identity()
     takes = inspect.signature(backbone.forward).parameters
     given = {name: value for name, value in inputs.items() if value is not None and name in takes}
     if positions is not None and "position_ids" in takes:
@@ -96,7 +98,13 @@ def recorded_inputs(
     if "use_cache" in takes or "kwargs" in takes:
         given["use_cache"] = False
     shadow(**given)
-    return notes[0][0], [context for _, context in notes]
+
+    @torch.no_grad()
+    def of_one() -> list[Context]:
+        first = {key: value[:1] for key, value in inputs.items() if isinstance(value, Tensor)}
+        return recorded_inputs(backbone, path, first, None if positions is None else positions[:1])[1]
+
+    return notes[0][0], Contexts((context for _, context in notes), of_one)
 
 
 def _with(module: nn.Module, path: Sequence[str], replacement: nn.Module) -> nn.Module:
@@ -129,25 +137,55 @@ def last_token(attention_mask: Tensor) -> Tensor:
     return attention_mask.shape[1] - 1 - first_token(attention_mask.flip(1))
 
 
+class Contexts(list[Context]):
+    """What every layer takes, and a way to see what it would take of one row alone.
+
+    Args:
+        items: the contexts.
+        of_one: makes those of one row.
+    """
+
+    def __init__(self, items: Iterable[Context], of_one: Callable[[], list[Context]]) -> None:
+        super().__init__(items)
+        self.of_one = of_one
+
+
 def select_rows(contexts: Sequence[Context], rows: Tensor, batch_size: int) -> list[Context]:
     """The part of layers' contexts that belongs to some rows of the batch.
 
-    A tensor has rows where its first dimension is the batch, but for lists and for tables of numbers, which are
-    as long by accident.
+    What belongs to rows is as many times as long as it would be for one row alone. Where that is not known, it
+    is what has two dimensions or more, and the batch's size first.
     """
+    if batch_size == 1:
+        return list(contexts)
+    of_one = contexts.of_one if isinstance(contexts, Contexts) else lambda: [{}] * len(contexts)
     chosen: dict[int, Any] = {}
 
-    def has_rows(value: Tensor) -> bool:
-        least = 3 if value.is_floating_point() else 2
-        return value.dim() >= least and value.shape[0] == batch_size > 1
-
-    def pick(value: Any) -> Any:
-        if isinstance(value, Tensor) and has_rows(value):
+    def pick(value: Any, one: Any) -> Any:
+        if isinstance(value, Tensor):
             if id(value) not in chosen:  # layers share what they are given
-                chosen[id(value)] = value[rows]
+                chosen[id(value)] = _rows_of(value, one, rows, batch_size)
             return chosen[id(value)]
-        if isinstance(value, tuple):
-            return tuple(pick(item) for item in value)
+        if isinstance(value, Mapping):
+            return {key: pick(item, one[key] if isinstance(one, Mapping) else None) for key, item in value.items()}
+        if isinstance(value, (tuple, list)):
+            others = one if isinstance(one, (tuple, list)) else [None] * len(value)
+            return type(value)(pick(item, other) for item, other in zip(value, others, strict=True))
         return value
 
-    return [{key: pick(value) for key, value in context.items()} for context in contexts]
+    singles = of_one()
+    picked = [
+        {key: pick(value, single.get(key)) for key, value in context.items()}
+        for context, single in zip(contexts, singles, strict=True)
+    ]
+    return Contexts(picked, lambda: singles)
+
+
+def _rows_of(value: Tensor, one: Any, rows: Tensor, batch_size: int) -> Tensor:
+    if isinstance(one, Tensor) and one.dim() == value.dim() > 0:
+        each = one.shape[0]  # some put the heads of a row side by side
+    else:
+        each = 1 if value.dim() > 1 else 0
+    if each == 0 or value.shape[0] != each * batch_size:
+        return value
+    return value.unflatten(0, (batch_size, each))[rows].flatten(0, 1)

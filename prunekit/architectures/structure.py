@@ -20,13 +20,16 @@ _HOW = (
     "write an adapter: a subclass of prunekit.architectures.Architecture, see docs/parts.md, and try it with "
     "prunekit.testing.check_architecture"
 )
+_Reading = tuple[str, dict[str, tuple[str, ...]]]
 # Ways of reading an attention, in the order in which they are tried.
-_READINGS: tuple[tuple[str, dict[str, tuple[str, ...]]], ...] = (
+_READINGS: tuple[_Reading, ...] = (
     ("blocks", {}),
     ("heads", {}),
     ("blocks", {"widths": ("embed_dim", "hidden_size")}),
     ("blocks", {"reads_config": ("num_attention_heads",)}),
 )
+# Layouts of models that were tried: the way to read them, or what is wrong.
+_TRIED: dict[Any, tuple[_Reading | None, str]] = {}
 _NOISE = 1_000_003  # a prime: a matrix filled with it over and over has no two rows alike
 
 
@@ -53,8 +56,17 @@ class Structure(Architecture):
         return {path: backbone.get_submodule(path) for path in self._paths}  # type: ignore[misc]
 
     def uses(self, backbone: nn.Module, tokens: int) -> dict[nn.Module, float]:
-        """Of a text. How often images and sounds use a matrix, only their family knows."""
-        self.check_text(backbone)
+        """Of a text.
+
+        Raises:
+            UnsupportedModelError: the model reads something else.
+        """
+        if "input_ids" not in inspect.signature(backbone.forward).parameters:
+            raise UnsupportedModelError(
+                f"{type(backbone).__name__} is of no registered architecture and reads no texts, so how often it "
+                "uses its matrices is not known",
+                _HOW,
+            )
         return super().uses(backbone, tokens)
 
 
@@ -83,22 +95,31 @@ def verified(architecture: Architecture, backbone: nn.Module, kind: Kind) -> Arc
     """
     if not isinstance(architecture, Structure):
         return architecture
-    reason = ""
-    for fused, hints in _READINGS if kind == "attention" else _READINGS[:1]:
-        if kind in architecture._verified:
-            return architecture._verified[kind]
-        tried = Structure(backbone, fused, **hints)
-        problem = _problem(tried, backbone, kind)
-        if problem is None:
-            architecture._verified[kind] = tried
-        reason = reason or problem or ""
     if kind in architecture._verified:
+        return architecture._verified[kind]
+    layout = (kind, type(backbone), tuple((name, p.shape) for name, p in backbone.named_parameters()))
+    if layout not in _TRIED:
+        _TRIED[layout] = _first_reading(backbone, kind)
+    reading, reason = _TRIED[layout]
+    if reading is not None:
+        architecture._verified[kind] = Structure(backbone, reading[0], **reading[1])
         return architecture._verified[kind]
     raise UnsupportedModelError(
         f"{type(backbone).__name__} is of no registered architecture, and its "
         f"{'attention' if kind == 'attention' else 'FFN'} is not understood: {reason}",
         _HOW,
     )
+
+
+def _first_reading(backbone: nn.Module, kind: Kind) -> tuple[_Reading | None, str]:
+    """The first way of reading under which nothing is wrong, or what is wrong with the first."""
+    reason = ""
+    for fused, hints in _READINGS if kind == "attention" else _READINGS[:1]:
+        problem = _problem(Structure(backbone, fused, **hints), backbone, kind)
+        if problem is None:
+            return (fused, hints), ""
+        reason = reason or problem
+    return None, reason
 
 
 def _stack_paths(architecture: Architecture, backbone: nn.Module) -> Iterator[str]:
@@ -118,12 +139,16 @@ def _has_blocks(architecture: Architecture, layers: nn.Module) -> bool:
 
 
 def _final_norm(backbone: nn.Module, path: str) -> str:
-    """The norm that stands beside a list of layers, after it."""
-    owner, _, name = path.rpartition(".")
-    names = [key for key, _ in backbone.get_submodule(owner).named_children()]
-    after = names[names.index(name.partition(".")[0]) + 1 :] if name in names else []
-    norm = next((key for key in after if "norm" in key or key.startswith("ln_")), "")
-    return f"{owner}.{norm}" if owner and norm else norm
+    """The norm that stands behind a list of layers, beside it or beside what it is in."""
+    while path:
+        owner, _, name = path.rpartition(".")
+        names = [key for key, _ in backbone.get_submodule(owner).named_children()]
+        after = names[names.index(name) + 1 :]
+        norm = next((key for key in after if "norm" in key or key.startswith("ln_")), "")
+        if norm:
+            return f"{owner}.{norm}" if owner else norm
+        path = owner
+    return ""
 
 
 def _not_understood(backbone: nn.Module) -> str:

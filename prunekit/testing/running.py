@@ -163,7 +163,7 @@ def with_exits(case: Case, **arguments: Any) -> MultiExitForSequenceClassificati
 
 @torch.no_grad()
 def _compare_exits(case: Case, model: MultiExitForSequenceClassification, side: Side, cut: str) -> None:
-    inputs, size = _text(case.padded(side)), case.size
+    inputs, size, what = _text(case.padded(side)), case.size, f"{side}{cut}"
     alone = [model(**row_alone(inputs, i), all_exits=True).exit_logits for i in range(size)]
     expected = torch.cat(alone, dim=1)
     found = model(**inputs, all_exits=True).exit_logits
