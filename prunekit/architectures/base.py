@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from ..errors import UnsupportedModelError
+from ..errors import UnsupportedModelError, first_line
 from ..groups import Slice
 from .blocks import Block, Fused, Kind, attention_block, child, find_blocks, is_experts, multiplies
 from .embedding import FactorizedEmbedding
@@ -279,9 +279,13 @@ class Architecture:
         }
 
     def truncate(self, backbone: Any, num_layers: int) -> None:
-        """Drop all layers after the first ``num_layers``, in place."""
-        del self.layers(backbone)[num_layers:]  # type: ignore[attr-defined]
+        """Drop all layers after the first ``num_layers``, in place.
+
+        Raises:
+            UnsupportedModelError: the family's configuration cannot have so many.
+        """
         shorten(backbone.config, num_layers)
+        del self.layers(backbone)[num_layers:]  # type: ignore[attr-defined]
 
     def residual_slices(self, backbone: nn.Module) -> list[Slice]:
         """Every dimension of a parameter that is as wide as the hidden states, the whole backbone's.
@@ -376,11 +380,22 @@ def shared_heads(places: Iterable[Place], name: str, owned: Sequence[Slice] = ()
 
 
 def shorten(config: Any, num_layers: int) -> None:
-    """Write another number of layers into a configuration, and into what it says of each, in place."""
+    """Write another number of layers into a configuration, and into what it says of each, in place.
+
+    Raises:
+        UnsupportedModelError: it then contradicts itself.
+    """
     for name, value in vars(config).items():
         if name.endswith("layer_types") and isinstance(value, list):
             setattr(config, name, value[:num_layers])
     config.num_hidden_layers = num_layers
+    try:
+        type(config).from_dict(config.to_dict())
+    except Exception as error:  # whatever the configuration's class raises
+        raise UnsupportedModelError(
+            f"{type(config).__name__} cannot have {num_layers} layers: {first_line(error)}",
+            "have the last exit on the last layer",
+        ) from error
 
 
 def table_slices(module: nn.Module) -> list[Slice]:

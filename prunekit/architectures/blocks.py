@@ -147,10 +147,10 @@ def columns(module: nn.Module, width: int = 1) -> Slice:
 
 def child(module: nn.Module, path: str) -> nn.Module | None:
     """A module below another, by its path; ``None`` where there is none."""
-    found: object = module
+    found: nn.Module | None = module
     for name in path.split("."):
-        found = getattr(found, name, None)
-    return found if isinstance(found, nn.Module) else None
+        found = None if found is None else found._modules.get(name)
+    return found
 
 
 def attention_block(

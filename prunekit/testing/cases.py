@@ -269,11 +269,11 @@ def distance(found: list[Tensor], expected: list[Tensor]) -> float:
 
 
 def _number(config: Any, name: str) -> int | None:
-    """A number of a configuration, or of its part about text."""
+    """A number of a configuration, or of its part about text; no id that its vocabulary does not have."""
     for part in (config, getattr(config, "text_config", None)):
         value = getattr(part, name, None)
         value = value[0] if isinstance(value, (list, tuple)) and value else value
-        if type(value) is int and value >= 0:
+        if type(value) is int and 0 <= value <= getattr(part, "vocab_size", value):
             return value
     return None
 

@@ -52,25 +52,32 @@ def cut(case: Case) -> None:
         if not found[name]:
             case.skipped(name, case.reasons[name])
     names = tuple(name for name in GRANULARITIES if found[name])
+    inputs = _inputs(case)
+    whole = _outputs(case.model, inputs)
     for chosen in [*((name,) for name in names), *([names] if len(names) > 1 else [])]:
         for way in (*WAYS, "twice"):
-            _compare(case, chosen, way)
+            _compare(case, chosen, way, inputs, whole)
 
 
-def _compare(case: Case, names: tuple[str, ...], way: str) -> None:
+def _outputs(model: nn.Module, inputs: list[Inputs]) -> list[Tensor]:
+    return [tensor for one in inputs for tensor in output_of(model, one)]
+
+
+def _compare(
+    case: Case, names: tuple[str, ...], way: str, inputs: list[Inputs], whole: list[Tensor]
+) -> None:
     what = f"{' + '.join(names)}, {way}"
     model = case.twin()
     groups = _flat(case, model, names)
-    keeps, slim = _cut(groups, way), _inputs(case)
+    keeps = _cut(groups, way)
     masked = case.twin()
     try:
         with _hidden(_flat(case, masked, names), keeps):
-            expected = [t for inputs in slim for t in output_of(masked, inputs)]
+            expected = _outputs(masked, inputs)
     except Exception as error:
         return case.failed(what, f"hiding units fails: {refusal(error)}", "the gates of the blocks")
-    whole = [t for inputs in slim for t in output_of(case.model, inputs)]
     try:
-        found = [t for inputs in slim for t in output_of(model, inputs)]
+        found = _outputs(model, inputs)
     except Exception as error:
         return case.failed(what, f"the cut model does not run: {refusal(error)}", _COUNTS)
     changed = distance(expected, whole)
@@ -80,11 +87,10 @@ def _compare(case: Case, names: tuple[str, ...], way: str) -> None:
     if off > _SHARE * changed + 1e-9:
         where = _first_wrong(case, names, keeps)
         return case.failed(what, f"{where}removing is not hiding, off by {off:.1e} of {changed:.1e}", _LAYOUT)
-    sizes = {g.name: g.size for g in groups}
     again = {g.name: g.size for g in _flat(case, model, names)}
-    if again != sizes:
-        name = next(n for n in sizes if again.get(n) != sizes[n])
-        problem = f"{name} is found with {again.get(name)} units in the cut model, which has {sizes[name]}"
+    wrong = next((g for g in groups if again.get(g.name) != g.size), None)
+    if wrong is not None:
+        problem = f"{wrong.name} has {wrong.size} units after the cut, and is found with {again.get(wrong.name)}"
         return case.failed(what, problem, _COUNTS)
     return case.held(what)
 

@@ -212,3 +212,52 @@ FAMILIES: dict[str, tuple[Callable[[], Any], tuple[Any, ...]]] = {
         (bare, speech),
     ),
 }  # fmt: skip
+
+# Families that no adapter names, with checks to leave out.
+BY_STRUCTURE: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
+    "layoutlm": (lambda: hf.LayoutLMConfig(**TEXT), ()),
+    "stablelm": (lambda: hf.StableLmConfig(**GROUPED), ()),
+    # The tracing exporter keeps the example's sizes in this family's norm of queries.
+    "cohere": (lambda: hf.CohereConfig(**GROUPED), ("onnx",)),
+    "granite": (lambda: hf.GraniteConfig(**GROUPED), ()),
+    "starcoder2": (lambda: hf.Starcoder2Config(**GROUPED), ()),
+    "olmo": (lambda: hf.OlmoConfig(**GROUPED), ()),
+    "marian": (lambda: hf.MarianConfig(**SEQ2SEQ), ()),
+    "dinov2": (lambda: hf.Dinov2Config(**{k: v for k, v in IMAGES.items() if k != "intermediate_size"}), ()),
+    "siglip": (lambda: hf.SiglipVisionConfig(**IMAGES), ()),
+    "wav2vec2": (
+        lambda: hf.Wav2Vec2Config(
+            **{k: v for k, v in TEXT.items() if k != "max_position_embeddings"}, conv_dim=[16, 16],
+            conv_kernel=[10, 3], conv_stride=[5, 2], num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4,
+        ),
+        (),
+    ),
+    "gptj": (
+        lambda: hf.GPTJConfig(vocab_size=120, n_embd=32, n_layer=2, n_head=4, n_positions=64, rotary_dim=4),
+        (),
+    ),
+    "gpt_neo": (
+        lambda: hf.GPTNeoConfig(
+            vocab_size=120, hidden_size=32, num_layers=2, num_heads=4, intermediate_size=48,
+            max_position_embeddings=64, attention_types=[[["global", "local"], 1]], window_size=4,
+        ),
+        (),
+    ),
+}  # fmt: skip
+
+# Families of which heads, or everything (None), is refused.
+REFUSED: dict[str, tuple[Callable[[], Any], str | None]] = {
+    "bloom": (lambda: hf.BloomConfig(vocab_size=120, hidden_size=32, n_layer=2, n_head=4), "heads"),
+    "mpt": (
+        lambda: hf.MptConfig(vocab_size=120, d_model=32, n_layers=2, n_heads=4, expansion_ratio=2, max_seq_len=64),
+        "heads",
+    ),
+    "swinv2": (
+        lambda: hf.Swinv2Config(
+            image_size=32, patch_size=2, embed_dim=16, depths=[2, 2], num_heads=[2, 4], window_size=4
+        ),
+        "heads",
+    ),
+    "mamba": (lambda: hf.MambaConfig(vocab_size=120, hidden_size=32, num_hidden_layers=2, state_size=4), None),
+    "xlnet": (lambda: hf.XLNetConfig(vocab_size=120, d_model=32, n_layer=2, n_head=4, d_inner=48), None),
+}
