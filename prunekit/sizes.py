@@ -30,8 +30,8 @@ from .architectures.blocks import fit_experts
 from .architectures.embedding import FactorizedEmbedding, scale_of
 from .errors import CheckpointError
 from .groups import follow
-from .views import ConfigView
 from .text import shown
+from .views import ConfigView
 
 METHOD = "prunekit"
 KEY = "quantization_config"

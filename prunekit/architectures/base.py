@@ -70,8 +70,8 @@ class Place:
 class Architecture:
     """One model family. A new family is one subclass, which says what structure alone does not show.
 
-    Attention and FFN are recognised by the names and shapes of their matrices (:mod:`.blocks`), and the inputs
-    of layers are those that the model itself gives them (:mod:`.recording`). All methods take the bare backbone
+    Attention and FFN are recognised by the names and shapes of their matrices (:mod:`.blocks`), and inputs of
+    layers are those that the model itself gives them (:mod:`.recording`). Methods take the bare backbone
     (``transformers.AutoModel``'s class), not the task model around it.
 
     Attributes:
@@ -165,8 +165,8 @@ class Architecture:
         block = self._only(layer, "attention")
         if len(block.inputs) != 3:
             raise UnsupportedModelError(
-                f"{type(block.module).__name__} holds queries, keys and values in one matrix, which this does "
-                "not know how to take apart"
+                f"{type(block.module).__name__} holds queries, keys and values in one matrix, which this "
+                "does not know how to take apart"
             )
         query, key, value = block.inputs
         return AttentionParts(query, key, value, block.output, block.head_dim)  # type: ignore[arg-type]
@@ -252,7 +252,7 @@ class Architecture:
         return encoder
 
     def uses(self, backbone: nn.Module, tokens: int) -> dict[nn.Module, float]:
-        """How often one example of ``tokens`` tokens multiplies by the weights of each module of the backbone.
+        """How often one example of ``tokens`` tokens multiplies by the weights of each module.
 
         Experts are used by as many tokens as the router sends to them on average. A pooler is in it as if it
         read every token; who counts costs knows better.
@@ -264,12 +264,15 @@ class Architecture:
                 if module in found:
                     found[module] = tokens * count
                 elif is_experts(module):
-                    chosen = getattr(backbone.config, "num_experts_per_tok", 1)  # type: ignore[union-attr]
-                    found[module] = tokens * count * chosen / module.down_proj.shape[0]  # type: ignore[union-attr]
+                    experts, config = (
+                        len(module.get_parameter("down_proj")),
+                        getattr(backbone, "config", None),
+                    )
+                    found[module] = tokens * count * getattr(config, "num_experts_per_tok", 1) / experts
         return found
 
     def pairs(self, backbone: nn.Module, tokens: int) -> dict[nn.Module, float]:
-        """How many pairs of a query and a key one example has in each attention: its output matrix -> pairs."""
+        """Pairs of a query and a key of one example in each attention: its output matrix -> pairs."""
         times = Counter(layer for layers in self.stacks(backbone).values() for layer in layers)
         return {
             block.output: tokens * tokens * count

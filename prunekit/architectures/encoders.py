@@ -14,7 +14,7 @@ from .base import Architecture, Place, PostNormEncoder, shared_heads, shorten
 
 @register("deberta")
 class Deberta(PostNormEncoder):
-    """DeBERTa-v2 and v3: positions relative to each token, in matrices of their own where they are not shared."""
+    """DeBERTa-v2 and v3: positions relative to each token, in matrices of their own if not shared."""
 
     model_types: ClassVar[tuple[str, ...]] = ("deberta-v2",)
     stack_paths: ClassVar[tuple[str, ...]] = ("encoder.layer",)
@@ -79,7 +79,9 @@ class Albert(PostNormEncoder):
 
     def stacks(self, backbone: Any) -> dict[str, Sequence[nn.Module]]:
         layers, groups = backbone.config.num_hidden_layers, backbone.encoder.albert_layer_groups
-        return {"encoder.albert_layer_groups": [groups[int(i / (layers / len(groups)))] for i in range(layers)]}
+        return {
+            "encoder.albert_layer_groups": [groups[int(i / (layers / len(groups)))] for i in range(layers)]
+        }
 
     def truncate(self, backbone: Any, num_layers: int) -> None:
         shorten(backbone.config, num_layers)

@@ -55,6 +55,6 @@ class Falcon(Architecture):
     def check(self, backbone: Any, kind: Kind) -> None:
         if kind == "attention" and backbone.config.alibi:
             raise UnsupportedModelError(
-                "this Falcon has ALiBi positions, which belong to a head's place: its heads cannot be removed",
+                "this Falcon has ALiBi positions, which belong to a head's place: no head can be removed",
                 "prune its neurons alone",
             )

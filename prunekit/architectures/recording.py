@@ -20,8 +20,8 @@ Context = dict[str, Any]
 class _Recorder(nn.Module):
     """Stands in a layer's place, passes the hidden states on, and notes what else it is given.
 
-    What a layer returns beside the hidden states (nothing, or a tuple, of a bias that the next layers take) is
-    the first layer's own. It is run for that, the first time and wherever there is such a bias.
+    What a layer returns beside the hidden states (nothing, or a tuple with a bias that the next layers take)
+    is the first layer's own. It is run for that, the first time and wherever there is such a bias.
     """
 
     def __init__(self, layer: nn.Module, notes: list[tuple[Tensor, Context]], beside: list[Any]) -> None:
@@ -38,7 +38,9 @@ class _Recorder(nn.Module):
         hidden = given.pop(names[0])
         self._notes.append((hidden, given))
         if not self._beside:
-            self._beside.append(_BESIDE[type(self._layer)] if type(self._layer) in _BESIDE else self._run(args, kwargs))
+            self._beside.append(
+                _BESIDE[type(self._layer)] if type(self._layer) in _BESIDE else self._run(args, kwargs)
+            )
         beside = self._beside[0]
         return hidden if beside is None else (hidden, *beside)
 
@@ -153,8 +155,8 @@ class Contexts(list[Context]):
 def select_rows(contexts: Sequence[Context], rows: Tensor, batch_size: int) -> list[Context]:
     """The part of layers' contexts that belongs to some rows of the batch.
 
-    What belongs to rows is as many times as long as it would be for one row alone. Where that is not known, it
-    is what has two dimensions or more, and the batch's size first.
+    What belongs to rows is as many times as long as it would be for one row alone. Where that is not known,
+    it is what has two dimensions or more, and the batch's size first.
     """
     if batch_size == 1:
         return list(contexts)
@@ -167,7 +169,9 @@ def select_rows(contexts: Sequence[Context], rows: Tensor, batch_size: int) -> l
                 chosen[id(value)] = _rows_of(value, one, rows, batch_size)
             return chosen[id(value)]
         if isinstance(value, Mapping):
-            return {key: pick(item, one[key] if isinstance(one, Mapping) else None) for key, item in value.items()}
+            return {
+                key: pick(item, one[key] if isinstance(one, Mapping) else None) for key, item in value.items()
+            }
         if isinstance(value, (tuple, list)):
             others = one if isinstance(one, (tuple, list)) else [None] * len(value)
             return type(value)(pick(item, other) for item, other in zip(value, others, strict=True))

@@ -13,7 +13,7 @@ from .base import Architecture, Place, shared_heads
 
 @register("t5")
 class T5(Architecture):
-    """T5: the first layer of a stack computes relative positions, with a column for each head, for all of them.
+    """T5: the first layer of a stack computes relative positions for all, with a column for each head.
 
     So the layers of a stack lose the same heads: a unit is one head of every layer.
     """

@@ -1,4 +1,4 @@
-"""Models of families that no adapter names: recognised by their structure, and tried out before the first cut."""
+"""Models of families that no adapter names: recognised by their structure, tried out before the first cut."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Structure(Architecture):
         """
         if "input_ids" not in inspect.signature(backbone.forward).parameters:
             raise UnsupportedModelError(
-                f"{type(backbone).__name__} is of no registered architecture and reads no texts, so how often it "
+                f"{type(backbone).__name__} is of no known family and reads no texts: how often it "
                 "uses its matrices is not known",
                 _HOW,
             )
@@ -88,7 +88,7 @@ def recognised(backbone: nn.Module) -> Architecture:
 def verified(architecture: Architecture, backbone: nn.Module, kind: Kind) -> Architecture:
     """The way of reading a structure under which hiding units of a kind and removing them is the same.
 
-    One layer of each kind is tried, with random weights and inputs; the rest of the model is on the meta device.
+    One layer of each kind is tried, with random weights and inputs; the rest of the model is meta.
 
     Raises:
         UnsupportedModelError: there is none.
@@ -127,7 +127,9 @@ def _stack_paths(architecture: Architecture, backbone: nn.Module) -> Iterator[st
     lists = [(p, m) for p, m in backbone.named_modules() if isinstance(m, nn.ModuleList) and len(m)]
     for path, layers in lists:
         inner = any(other.startswith(f"{path}.") for other, _ in lists)
-        if inner and any(_has_blocks(architecture, deeper) for other, deeper in lists if other.startswith(f"{path}.")):
+        if inner and any(
+            _has_blocks(architecture, deeper) for other, deeper in lists if other.startswith(f"{path}.")
+        ):
             continue
         if _has_blocks(architecture, layers):
             yield path
@@ -199,7 +201,7 @@ def _on_meta(backbone: nn.Module) -> nn.Module:
         backbone.set_attn_implementation("eager")  # others look at the values of masks
         vars(backbone.config)["pad_token_id"] = None  # or some look for it in the values of tokens
         if any(name.endswith("down_proj") and p.dim() == 3 for name, p in backbone.named_parameters()):
-            # One after the other, experts look at which tokens they get; all at once, they take bfloat16 here.
+            # One after the other, experts look at their tokens; all at once, they take bfloat16 here.
             backbone.config._experts_implementation = "grouped_mm"
             return backbone.bfloat16().eval()
     return backbone.float().eval()
@@ -263,7 +265,7 @@ def _calls(twin: nn.Module, architecture: Architecture) -> dict[nn.Module, tuple
 def _run(twin: nn.Module) -> list[tuple[int, ...]]:
     """Shapes of what a model without weights gives.
 
-    Some models look at the values of a mask that they are given, and some at the values of inputs without one.
+    Some models look at the values of a mask that they are given, and some at those of inputs without one.
     """
     inputs = sample_inputs(twin, device="meta")
     dtype = next(twin.parameters()).dtype
@@ -298,7 +300,9 @@ def _layer_problem(
     args, kwargs = _valued("", args, noise), _valued("", kwargs, noise)
     whole = _hidden(real(*args, **kwargs))
     blocks = [block for block in architecture.blocks(real) if block.kind == kind]
-    groups = [SlicedGroup(f"{i}", b.kind, b.size, gates=b.gates, slices=b.slices) for i, b in enumerate(blocks)]
+    groups = [
+        SlicedGroup(f"{i}", b.kind, b.size, gates=b.gates, slices=b.slices) for i, b in enumerate(blocks)
+    ]
     keeps = [torch.arange(group.size)[1::2] if group.size > 1 else torch.arange(1) for group in groups]
     hooks = [
         hide_units(gate, group.size, keep)
@@ -407,6 +411,7 @@ def _hidden(output: Any) -> Tensor:
 
 
 def tensors_of(output: Any) -> Iterator[Tensor]:
+    """All tensors in an output, in order."""
     if isinstance(output, Tensor):
         yield output
     elif isinstance(output, Mapping):

@@ -86,7 +86,9 @@ def _vision_towers(backbone: Any) -> list[tuple[Any, Any]]:
 
 def patches_of(config: Any) -> int:
     """Patches of an image."""
-    size, patch = (v if isinstance(v, (list, tuple)) else (v, v) for v in (config.image_size, config.patch_size))
+    size, patch = (
+        v if isinstance(v, (list, tuple)) else (v, v) for v in (config.image_size, config.patch_size)
+    )
     return (size[0] // patch[0]) * (size[1] // patch[1])
 
 

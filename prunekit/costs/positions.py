@@ -69,7 +69,7 @@ def is_transformer(model: nn.Module) -> bool:
 
 
 def attention_pairs(model: nn.Module, tokens: int) -> dict[nn.Module, float]:
-    """Pairs of a query and a key in each attention of a transformer: its output matrix -> pairs; none elsewhere.
+    """Pairs of a query and a key in each attention of a transformer: its output matrix -> pairs.
 
     Each of the two products of an attention takes as many multiply-adds a pair as the output has inputs.
     """

@@ -13,7 +13,8 @@ Each check makes the small models it needs, and raises ``AssertionError`` naming
 
 from __future__ import annotations
 
-from .families import CHECKS, ArchitectureReport, check_architecture
+from .cases import ArchitectureReport
+from .families import CHECKS, check_architecture
 from .parts import (
     Batch,
     check_budget,

@@ -134,9 +134,9 @@ class Case:
         """Note a condition that does not hold, and what to look at."""
         self.lines.append(Line(self.check, what, "fails", f"{problem}; look at: {look}"))
 
-    def twin(self, dtype: torch.dtype = torch.float64) -> PreTrainedModel:
+    def twin(self, dtype: torch.dtype = torch.float64) -> Any:
         """A copy of the model."""
-        twin = copy.deepcopy(self.model)
+        twin: Any = copy.deepcopy(self.model)
         return twin if dtype == torch.float64 else twin.to(dtype)
 
     def backbone(self) -> Any:

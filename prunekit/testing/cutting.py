@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from ..architectures import FactorizedEmbedding
 from ..architectures.structure import hide_units
 from ..costs import CostModel, total_cost
+from ..costs.positions import attention_pairs, transformer_positions
 from ..groups import Group
 from ..reports import count
 from .cases import GRANULARITIES, TOKENS, Case, Inputs, distance, floats, numbers_of, output_of, refusal
@@ -63,9 +64,7 @@ def _outputs(model: nn.Module, inputs: list[Inputs]) -> list[Tensor]:
     return [tensor for one in inputs for tensor in output_of(model, one)]
 
 
-def _compare(
-    case: Case, names: tuple[str, ...], way: str, inputs: list[Inputs], whole: list[Tensor]
-) -> None:
+def _compare(case: Case, names: tuple[str, ...], way: str, inputs: list[Inputs], whole: list[Tensor]) -> None:
     what = f"{' + '.join(names)}, {way}"
     model = case.twin()
     groups = _flat(case, model, names)
@@ -90,7 +89,9 @@ def _compare(
     again = {g.name: g.size for g in _flat(case, model, names)}
     wrong = next((g for g in groups if again.get(g.name) != g.size), None)
     if wrong is not None:
-        problem = f"{wrong.name} has {wrong.size} units after the cut, and is found with {again.get(wrong.name)}"
+        problem = (
+            f"{wrong.name} has {wrong.size} units after the cut, and is found with {again.get(wrong.name)}"
+        )
         return case.failed(what, problem, _COUNTS)
     return case.held(what)
 
@@ -260,8 +261,8 @@ def _compare_costs(case: Case, model: PreTrainedModel, inputs: Inputs, tokens: i
         return case.skipped(what, f"the model cannot be traced: {refusal(error)}")
     if counts.uncounted:
         return case.skipped(what, f"tracing does not count {', '.join(counts.uncounted)}")
-    # Products to the trace that are outside of the convention: angles of rotary positions, and similarities that
-    # the model itself takes of what its parts give.
+    # Products to the trace that are outside of the convention: angles of rotary positions, and similarities
+    # that the model itself takes of what its parts give.
     counted = counts.total.macs - sum(row.macs for row in counts.modules if "Rotary" in row.type)
     parts = {row.name: row.macs for row in counts.modules}
     if len(list(model.children())) > 1:
@@ -274,8 +275,6 @@ def _compare_costs(case: Case, model: PreTrainedModel, inputs: Inputs, tokens: i
 
 def _where(model: PreTrainedModel, counts: Any, tokens: int) -> str:
     """The first matrix whose count is another, for a message."""
-    from ..costs.positions import attention_pairs, transformer_positions
-
     uses, pairs = transformer_positions(model, tokens), attention_pairs(model, tokens)
     for name, module in model.named_modules():
         weight = getattr(module, "weight", None)
@@ -290,7 +289,7 @@ def _where(model: PreTrainedModel, counts: Any, tokens: int) -> str:
 def generate(case: Case) -> None:
     """The same tokens with and without a cache."""
     model = case.twin()
-    if not (isinstance(model, PreTrainedModel) and model.can_generate()):
+    if not model.can_generate():
         return case.skipped("", f"{type(model).__name__} does not generate")
     inputs = {name: v for name, v in case.inputs.items() if not name.startswith("decoder_")}
     for what in ("before a cut", "after a cut"):

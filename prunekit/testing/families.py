@@ -1,4 +1,4 @@
-"""Whether prunekit understands a family of models: its adapter, or what its structure shows, against the model itself."""
+"""Whether prunekit understands a family: its adapter, or what its structure shows, against the model."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def check_architecture(
     What does not apply is in the report with the reason. Compute is in float64 where the model has it.
 
     Args:
-        model: a configuration, of which a model is made (keep it tiny: hidden size 32, two layers), or a model.
-            A model is copied and not changed. Weights are drawn anew: what is checked is the layout.
+        model: a configuration, of which a model is made (keep it tiny: hidden size 32, two layers), or a
+            model. That is copied and not changed. Weights are drawn anew: what is checked is the layout.
         inputs: keywords of the model's forward, two rows or more; padding on the right is made by the checks.
             Default: random ones, by what the class takes.
         auto: the class, or auto class, that makes a model of a configuration.
@@ -62,8 +62,8 @@ def check_architecture(
         What was checked, and what was not, and why; it prints as a table.
 
     Raises:
-        AssertionError: something differs. The message has every difference: the check, where, how far, and what
-            to look at.
+        AssertionError: something differs. The message has every difference: the check, where, how far, and
+            what to look at.
         UnsupportedModelError: the family is not understood at all.
         ValueError: ``only`` or ``skip`` name no check, or the model gives no tensor of numbers.
     """

@@ -46,12 +46,17 @@ def _compare_layers(case: Case, backbone: Any, side: Side, attention: str) -> No
     hidden, contexts = architecture.embed(backbone, inputs)
     stack = architecture.layers(backbone)
     if len(contexts) != len(stack):
-        return case.failed(what, f"embed() gives {len(contexts)} contexts for {len(stack)} layers", f"{name}.embed")
+        return case.failed(
+            what, f"embed() gives {len(contexts)} contexts for {len(stack)} layers", f"{name}.embed"
+        )
     found = []
     for layer, context in zip(stack, contexts, strict=True):
         hidden = architecture.run_layer(layer, hidden, context)
         found.append(hidden)
-    alone = sum(path.startswith(_home(architecture.stacks(backbone))) for path in architecture.stacks(backbone)) == 1
+    alone = (
+        sum(path.startswith(_home(architecture.stacks(backbone))) for path in architecture.stacks(backbone))
+        == 1
+    )
     finished = architecture.finish(backbone, hidden) if alone else None
     real = real_tokens(inputs, hidden)
     for row in range(len(hidden)):
@@ -118,7 +123,9 @@ def rows(case: Case) -> None:
                 last = architecture.run_layer(layer, last, picked_again[number])
             except (RuntimeError, IndexError) as error:
                 problem = f"layer {number + 1} does not run on {len(chosen)} of {size} rows: {refusal(error)}"
-                return case.failed(f"batch of {size}", problem, "select_rows, and what embed() gives of the layer")
+                return case.failed(
+                    f"batch of {size}", problem, "select_rows, and what embed() gives of the layer"
+                )
             whole = hidden[chosen]
             off = distance([some[real[chosen]]], [whole[real[chosen]]])
             off = max(off, distance([last[real[chosen[-1:]]]], [whole[-1:][real[chosen[-1:]]]]))
@@ -167,7 +174,8 @@ def with_exits(case: Case, **arguments: Any) -> MultiExitForSequenceClassificati
     """The case's backbone with exits whose answers differ."""
     model = MultiExitForSequenceClassification.from_backbone(case.backbone(), num_labels=3, **arguments)
     with torch.no_grad():
-        for head in model.exits:
+        heads: Any = model.exits
+        for head in heads:
             head.classifier.weight.copy_(torch.randn_like(head.classifier.weight))
     return model.eval()
 
@@ -195,7 +203,8 @@ def _compare_exits(case: Case, model: MultiExitForSequenceClassification, side: 
         taken = model._policy.exits(expected)  # type: ignore[union-attr]
         wanted = expected[taken, torch.arange(size)]
         if not torch.equal(output.exit_layer, numbers[taken]):
-            problem = f"{policy['name']}: rows leave at {output.exit_layer.tolist()}, alone at {numbers[taken].tolist()}"
+            together, singly = output.exit_layer.tolist(), numbers[taken].tolist()
+            problem = f"{policy['name']}: rows leave at {together}, alone at {singly}"
             return case.failed(what, problem, "select_rows: rows that go on alone")
         off = distance([output.logits], [wanted])
         if off > _TOLERANCE * max(1.0, float(wanted.abs().max())):
@@ -213,7 +222,9 @@ def _read_back(case: Case, model: MultiExitForSequenceClassification, what: str)
     inputs = _text(case.padded("padding on the right"))
     expected = numbers_of(model(**inputs, all_exits=True))
     with tempfile.TemporaryDirectory() as folder:
-        again = load(save(model, Path(folder) / "model"), attn_implementation=model.config._attn_implementation)
+        again = load(
+            save(model, Path(folder) / "model"), attn_implementation=model.config._attn_implementation
+        )
         found = numbers_of(again(**inputs, all_exits=True))
     if not same_bits(found, expected):
         problem = f"read back it is off by {distance(found, expected):.1e}"
@@ -224,4 +235,3 @@ def _read_back(case: Case, model: MultiExitForSequenceClassification, what: str)
 def same_bits(found: list[Tensor], expected: list[Tensor]) -> bool:
     """Whether tensors are equal to the bit."""
     return len(found) == len(expected) and all(map(torch.equal, found, expected))
-

@@ -62,7 +62,9 @@ def _compare(case: Case, model: PreTrainedModel, folder: Path, inputs: Inputs, h
     try:
         bare = AutoModel.from_pretrained(folder, attn_implementation=attention).eval()
     except Exception as error:
-        return case.failed(how, f"AutoModel cannot read its backbone: {refusal(error)}", "prunekit.sizes.apply")
+        return case.failed(
+            how, f"AutoModel cannot read its backbone: {refusal(error)}", "prunekit.sizes.apply"
+        )
     if type(bare) is not type(backbone):
         case.skipped(f"{how}, backbone", f"AutoModel makes a {type(bare).__name__} of this configuration")
     elif wrong := _differences(backbone, bare):
@@ -108,6 +110,8 @@ def onnx(case: Case) -> None:
             return case.failed(side, f"the graph does not run: {refusal(error)}", "export_onnx")
         off = distance([found], [expected])
         if off > 1e-3 * max(1.0, float(expected.abs().max())):
-            return case.failed(side, f"the graph is off by {off:.1e}", "export_onnx: what the trace made constant")
+            return case.failed(
+                side, f"the graph is off by {off:.1e}", "export_onnx: what the trace made constant"
+            )
         case.held(side)
     return None

@@ -73,6 +73,14 @@ MOE = GROUPED | {
 }
 
 
+ROBERTA = TEXT | {"pad_token_id": 1, "bos_token_id": 0}
+FALCON = {k: v for k, v in TEXT.items() if k != "intermediate_size"} | {"ffn_hidden_size": 48}
+OPT = {k: v for k, v in TEXT.items() if k != "intermediate_size"} | {"ffn_dim": 48}
+WHISPER = {k: v for k, v in SEQ2SEQ.items() if k != "max_position_embeddings"} | {"decoder_start_token_id": 1}
+SPEECH = {k: v for k, v in TEXT.items() if k != "max_position_embeddings"}
+DINO = {k: v for k, v in IMAGES.items() if k != "intermediate_size"}
+
+
 def _clip(**changes: Any) -> Any:
     text = {k: v for k, v in TEXT.items() if k not in ("num_labels", "pad_token_id")}
     return hf.CLIPConfig(text_config=text, vision_config=IMAGES, projection_dim=16)
@@ -88,8 +96,8 @@ DECODER = (bare, causal, texts)
 # Family -> a configuration, and the auto classes. The first is checked with everything.
 FAMILIES: dict[str, tuple[Callable[[], Any], tuple[Any, ...]]] = {
     "bert": (lambda: hf.BertConfig(**TEXT), ENCODER),
-    "roberta": (lambda: hf.RobertaConfig(**TEXT | {"pad_token_id": 1, "bos_token_id": 0}), ENCODER),
-    "xlm-roberta": (lambda: hf.XLMRobertaConfig(**TEXT | {"pad_token_id": 1, "bos_token_id": 0}), (bare, texts)),
+    "roberta": (lambda: hf.RobertaConfig(**ROBERTA), ENCODER),
+    "xlm-roberta": (lambda: hf.XLMRobertaConfig(**ROBERTA), (bare, texts)),
     "electra": (lambda: hf.ElectraConfig(**TEXT, embedding_size=24), ENCODER),
     "distilbert": (
         lambda: hf.DistilBertConfig(
@@ -98,7 +106,10 @@ FAMILIES: dict[str, tuple[Callable[[], Any], tuple[Any, ...]]] = {
         ENCODER,
     ),
     "deberta-v2": (lambda: hf.DebertaV2Config(**DEBERTA), ENCODER),
-    "deberta-v2 own matrices": (lambda: hf.DebertaV2Config(**DEBERTA | {"share_att_key": False}), (bare, texts)),
+    "deberta-v2 own matrices": (
+        lambda: hf.DebertaV2Config(**DEBERTA | {"share_att_key": False}),
+        (bare, texts),
+    ),
     "deberta-v2 absolute": (lambda: hf.DebertaV2Config(**TEXT), (bare,)),
     "modernbert": (
         lambda: hf.ModernBertConfig(
@@ -110,7 +121,7 @@ FAMILIES: dict[str, tuple[Callable[[], Any], tuple[Any, ...]]] = {
         ),
         ENCODER,
     ),
-    "mpnet": (lambda: hf.MPNetConfig(**TEXT | {"pad_token_id": 1, "bos_token_id": 0}), ENCODER),
+    "mpnet": (lambda: hf.MPNetConfig(**ROBERTA), ENCODER),
     "albert": (lambda: hf.AlbertConfig(**TEXT, embedding_size=24), ENCODER),
     "albert two groups": (
         lambda: hf.AlbertConfig(**TEXT | {"num_hidden_layers": 4}, embedding_size=24, num_hidden_groups=2),
@@ -118,28 +129,33 @@ FAMILIES: dict[str, tuple[Callable[[], Any], tuple[Any, ...]]] = {
     ),
     "gpt2": (
         lambda: hf.GPT2Config(
-            vocab_size=120, n_embd=32, n_layer=2, n_head=4, n_inner=48, n_positions=64, num_labels=3,
-            pad_token_id=0, bos_token_id=1, eos_token_id=2,
+            vocab_size=120,
+            n_embd=32,
+            n_layer=2,
+            n_head=4,
+            n_inner=48,
+            n_positions=64,
+            num_labels=3,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=2,
         ),
         DECODER,
     ),
     "gpt_neox": (lambda: hf.GPTNeoXConfig(**TEXT), DECODER),
     "gpt_neox in series": (lambda: hf.GPTNeoXConfig(**TEXT, use_parallel_residual=False), (bare,)),
     "opt": (
-        lambda: hf.OPTConfig(
-            **{k: v for k, v in TEXT.items() if k != "intermediate_size"}, ffn_dim=48, word_embed_proj_dim=32
-        ),
+        lambda: hf.OPTConfig(**OPT, word_embed_proj_dim=32),
         DECODER,
     ),
     "opt projected": (
-        lambda: hf.OPTConfig(
-            **{k: v for k, v in TEXT.items() if k != "intermediate_size"}, ffn_dim=48, word_embed_proj_dim=24
-        ),
+        lambda: hf.OPTConfig(**OPT, word_embed_proj_dim=24),
         DECODER,
     ),
     "opt post-norm": (
         lambda: hf.OPTConfig(
-            **{k: v for k, v in TEXT.items() if k != "intermediate_size"}, ffn_dim=48, word_embed_proj_dim=24,
+            **OPT,
+            word_embed_proj_dim=24,
             do_layer_norm_before=False,
         ),
         (bare,),
@@ -154,26 +170,26 @@ FAMILIES: dict[str, tuple[Callable[[], Any], tuple[Any, ...]]] = {
     "qwen3": (lambda: hf.Qwen3Config(**WIDE), DECODER),
     "gemma": (lambda: hf.GemmaConfig(**WIDE), DECODER),
     "gemma2": (lambda: hf.Gemma2Config(**WIDE, sliding_window=4), DECODER),
-    "gemma3": (lambda: hf.Gemma3TextConfig(**WIDE, sliding_window=4, sliding_window_pattern=2), (bare, causal)),
+    "gemma3": (
+        lambda: hf.Gemma3TextConfig(**WIDE, sliding_window=4, sliding_window_pattern=2),
+        (bare, causal),
+    ),
     "phi": (lambda: hf.PhiConfig(**TEXT), DECODER),
     "phi3": (lambda: hf.Phi3Config(**GROUPED), DECODER),
     "falcon": (
-        lambda: hf.FalconConfig(
-            **{k: v for k, v in TEXT.items() if k != "intermediate_size"}, ffn_hidden_size=48
-        ),
+        lambda: hf.FalconConfig(**FALCON),
         DECODER,
     ),
     "falcon grouped": (
         lambda: hf.FalconConfig(
-            **{k: v for k, v in TEXT.items() if k != "intermediate_size"}, ffn_hidden_size=48,
-            new_decoder_architecture=True, num_kv_heads=2,
+            **FALCON,
+            new_decoder_architecture=True,
+            num_kv_heads=2,
         ),
         (bare, causal),
     ),
     "falcon alibi": (
-        lambda: hf.FalconConfig(
-            **{k: v for k, v in TEXT.items() if k != "intermediate_size"}, ffn_hidden_size=48, alibi=True
-        ),
+        lambda: hf.FalconConfig(**FALCON, alibi=True),
         (bare, causal),
     ),
     "mixtral": (lambda: hf.MixtralConfig(**GROUPED, num_local_experts=4), DECODER),
@@ -196,22 +212,34 @@ FAMILIES: dict[str, tuple[Callable[[], Any], tuple[Any, ...]]] = {
     ),
     "swin": (
         lambda: hf.SwinConfig(
-            image_size=32, patch_size=2, embed_dim=16, depths=[2, 2], num_heads=[2, 4], window_size=4, num_labels=3
+            image_size=32,
+            patch_size=2,
+            embed_dim=16,
+            depths=[2, 2],
+            num_heads=[2, 4],
+            window_size=4,
+            num_labels=3,
         ),
         (bare, images),
     ),
     "clip": (_clip, (bare,)),
     "clip text": (lambda: hf.CLIPTextConfig(**{k: v for k, v in TEXT.items() if k != "num_labels"}), (bare,)),
-    "clip vision": (lambda: hf.CLIPVisionConfig(**{k: v for k, v in IMAGES.items() if k != "num_labels"}), (bare,)),
+    "clip vision": (
+        lambda: hf.CLIPVisionConfig(**{k: v for k, v in IMAGES.items() if k != "num_labels"}),
+        (bare,),
+    ),
     "whisper": (
         lambda: hf.WhisperConfig(
-            **{k: v for k, v in SEQ2SEQ.items() if k != "max_position_embeddings"} | {"decoder_start_token_id": 1},
-            num_mel_bins=8, max_source_positions=20, max_target_positions=20, suppress_tokens=[],
+            **WHISPER,
+            num_mel_bins=8,
+            max_source_positions=20,
+            max_target_positions=20,
+            suppress_tokens=[],
             begin_suppress_tokens=[],
         ),
         (bare, speech),
     ),
-}  # fmt: skip
+}
 
 # Families that no adapter names, with checks to leave out.
 BY_STRUCTURE: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
@@ -223,12 +251,16 @@ BY_STRUCTURE: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "starcoder2": (lambda: hf.Starcoder2Config(**GROUPED), ()),
     "olmo": (lambda: hf.OlmoConfig(**GROUPED), ()),
     "marian": (lambda: hf.MarianConfig(**SEQ2SEQ), ()),
-    "dinov2": (lambda: hf.Dinov2Config(**{k: v for k, v in IMAGES.items() if k != "intermediate_size"}), ()),
+    "dinov2": (lambda: hf.Dinov2Config(**DINO), ()),
     "siglip": (lambda: hf.SiglipVisionConfig(**IMAGES), ()),
     "wav2vec2": (
         lambda: hf.Wav2Vec2Config(
-            **{k: v for k, v in TEXT.items() if k != "max_position_embeddings"}, conv_dim=[16, 16],
-            conv_kernel=[10, 3], conv_stride=[5, 2], num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4,
+            **SPEECH,
+            conv_dim=[16, 16],
+            conv_kernel=[10, 3],
+            conv_stride=[5, 2],
+            num_conv_pos_embeddings=16,
+            num_conv_pos_embedding_groups=4,
         ),
         (),
     ),
@@ -238,18 +270,26 @@ BY_STRUCTURE: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     ),
     "gpt_neo": (
         lambda: hf.GPTNeoConfig(
-            vocab_size=120, hidden_size=32, num_layers=2, num_heads=4, intermediate_size=48,
-            max_position_embeddings=64, attention_types=[[["global", "local"], 1]], window_size=4,
+            vocab_size=120,
+            hidden_size=32,
+            num_layers=2,
+            num_heads=4,
+            intermediate_size=48,
+            max_position_embeddings=64,
+            attention_types=[[["global", "local"], 1]],
+            window_size=4,
         ),
         (),
     ),
-}  # fmt: skip
+}
 
 # Families of which heads, or everything (None), is refused.
 REFUSED: dict[str, tuple[Callable[[], Any], str | None]] = {
     "bloom": (lambda: hf.BloomConfig(vocab_size=120, hidden_size=32, n_layer=2, n_head=4), "heads"),
     "mpt": (
-        lambda: hf.MptConfig(vocab_size=120, d_model=32, n_layers=2, n_heads=4, expansion_ratio=2, max_seq_len=64),
+        lambda: hf.MptConfig(
+            vocab_size=120, d_model=32, n_layers=2, n_heads=4, expansion_ratio=2, max_seq_len=64
+        ),
         "heads",
     ),
     "swinv2": (
@@ -258,6 +298,9 @@ REFUSED: dict[str, tuple[Callable[[], Any], str | None]] = {
         ),
         "heads",
     ),
-    "mamba": (lambda: hf.MambaConfig(vocab_size=120, hidden_size=32, num_hidden_layers=2, state_size=4), None),
+    "mamba": (
+        lambda: hf.MambaConfig(vocab_size=120, hidden_size=32, num_hidden_layers=2, state_size=4),
+        None,
+    ),
     "xlnet": (lambda: hf.XLNetConfig(vocab_size=120, d_model=32, n_layer=2, n_head=4, d_inner=48), None),
 }

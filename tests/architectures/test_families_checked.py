@@ -1,4 +1,4 @@
-"""Every family and task head against its own forward pass; and adapters that are wrong, which are found out."""
+"""Every family and task head against its own forward pass; adapters that are wrong are found out."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def test_families(family, auto):
         assert texts or family == "clip text" or "exits" in {line.check for line in report.skipped}
 
 
-@pytest.mark.parametrize("family", ["bert", "mpnet", "deberta-v2", "gpt2", "llama", "t5", "bart", "modernbert"])
+@pytest.mark.parametrize(
+    "family", ["bert", "mpnet", "deberta-v2", "gpt2", "llama", "t5", "bart", "modernbert"]
+)
 def test_families_in_onnx(family):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
@@ -181,6 +183,8 @@ def test_exits_read_texts(family):
 
 
 def test_inputs_of_ones_own():
-    config = ViTConfig(**{k: v for k, v in SIZES.items() if "v" not in k and "max" not in k}, image_size=16, patch_size=8)
+    config = ViTConfig(
+        **{k: v for k, v in SIZES.items() if "v" not in k and "max" not in k}, image_size=16, patch_size=8
+    )
     report = check_architecture(config, {"pixel_values": torch.randn(3, 3, 16, 16)}, only=["cut", "costs"])
     assert report.held == ["cut", "costs"]
