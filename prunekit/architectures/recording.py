@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..modes import evaluating
+
 # Keywords of one layer's call, without the hidden states.
 Context = dict[str, Any]
 
@@ -45,7 +47,10 @@ class _Recorder(nn.Module):
         return hidden if beside is None else (hidden, *beside)
 
     def _run(self, args: Any, kwargs: Any) -> tuple[Any, ...] | None:
-        output = self._layer(*args, **kwargs)
+        with evaluating(
+            self._layer
+        ):  # without dropout: training draws the same random numbers as without this
+            output = self._layer(*args, **kwargs)
         beside = output[1:] if isinstance(output, tuple) else None
         if not any(isinstance(value, Tensor) for value in beside or ()):
             _BESIDE[type(self._layer)] = beside

@@ -56,6 +56,7 @@ class Clip(Architecture):
         *("text_model.encoder.layers", "vision_model.encoder.layers"),
         "encoder.layers",
     )
+    causal = True  # its texts
 
     def finish(self, backbone: Any, hidden: Tensor) -> Tensor:
         norm = child(backbone, "final_layer_norm") or child(backbone, "text_model.final_layer_norm")

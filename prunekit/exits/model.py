@@ -165,9 +165,10 @@ class MultiExitForSequenceClassification(PreTrainedModel):
             )
         architecture = architecture_of(backbone)
         architecture.check_text(backbone)
+        causal = architecture_of(architecture.encoder(backbone)).causal
         if reads is None:
-            reads = "last" if architecture.causal else "first"
-        elif reads == "first" and architecture.causal:
+            reads = "last" if causal else "first"
+        elif reads == "first" and causal:
             warnings.warn(
                 f"exits that read the first token of {type(backbone).__name__} answer every text alike: it "
                 "is causal, and its first token sees no other. Give reads='last' or 'mean'",

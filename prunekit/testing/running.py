@@ -150,6 +150,7 @@ def exits(case: Case) -> None:
     if case.no_text is not None:
         return case.skipped("", case.no_text)
     model = with_exits(case)
+    _compare_causal(case, model)
     for cut in ("", ", cut"):
         if cut:
             names = [name for name, groups in case.groups(model).items() if groups]
@@ -168,6 +169,27 @@ def exits(case: Case) -> None:
     except UnsupportedModelError as error:
         case.skipped(what, error.message)
     return None
+
+
+@torch.no_grad()
+def _compare_causal(case: Case, model: MultiExitForSequenceClassification) -> None:
+    """Whether the first token sees the last one, against what the adapter says."""
+    inputs = _text(case.inputs)
+    if inputs["input_ids"].shape[1] < 2:
+        return case.skipped("causal", "the inputs have one token")
+    ids = inputs["input_ids"].clone()
+    ids[:, 1:] = ids[:, 1:].flip(0)
+    states = [
+        model(**{**inputs, "input_ids": some}, output_hidden_states=True).hidden_states[-1][:, 0]
+        for some in (inputs["input_ids"], ids)
+    ]
+    blind, causal = distance(states[:1], states[1:]) < _TOLERANCE, architecture_of(model).causal
+    if blind != causal:
+        problem = (
+            f"the first token sees {'no' if blind else 'the'} others, and the adapter says causal = {causal}"
+        )
+        return case.failed("causal", problem, "causal: exits read the last token of a causal model")
+    return case.held("causal")
 
 
 def with_exits(case: Case, **arguments: Any) -> MultiExitForSequenceClassification:
