@@ -193,7 +193,7 @@ def _on_meta(backbone: nn.Module) -> nn.Module:
     """The same model without weights."""
     if any(not p.is_meta for p in backbone.parameters()):
         memo = {id(p): nn.Parameter(torch.empty_like(p, device="meta"), False) for p in backbone.parameters()}
-        memo |= {id(b): torch.empty_like(b, device="meta") for b in backbone.buffers()}
+        memo |= {id(b): torch.empty_like(b, device="meta") for b in backbone.buffers()}  # type: ignore[misc]
         backbone = copy.deepcopy(backbone, memo)
     else:
         backbone = copy.deepcopy(backbone)
