@@ -344,9 +344,7 @@ def _checked(backbone: PreTrainedModel, pooler: bool = False) -> PreTrainedModel
                 f"config.{key} is true: prunekit runs a {config.model_type} as an encoder",
                 "set it to false, or take a model that is no decoder",
             )
-    if not pooler:
-        architecture.prepare(backbone)
-    return backbone
+    return backbone if pooler else architecture.prepare(backbone)
 
 
 def _check_heads(config: PretrainedConfig) -> None:

@@ -27,11 +27,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from .architectures.blocks import fit_experts
-from .architectures.embedding import FactorizedEmbedding
+from .architectures.embedding import FactorizedEmbedding, scale_of
 from .errors import CheckpointError
 from .groups import follow
-from .views import ConfigView
 from .text import shown
+from .views import ConfigView
 
 METHOD = "prunekit"
 KEY = "quantization_config"
@@ -223,7 +223,9 @@ def _factorise(model: nn.Module, path: str, words: nn.Embedding, size: list[int 
     if rank is None or rank > most:
         raise CheckpointError(f"config.json: {path} cannot have rank {rank}: give 1 to {most}")
     with torch.device(words.weight.device):
-        new = FactorizedEmbedding(words.num_embeddings, rank, words.embedding_dim, words.padding_idx)
+        new = FactorizedEmbedding(
+            words.num_embeddings, rank, words.embedding_dim, words.padding_idx, scale_of(words)
+        )
     setattr(holder, attribute, new.to(words.weight.dtype))
 
 

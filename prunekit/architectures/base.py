@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,11 +10,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from ..errors import UnsupportedModelError
+from ..errors import UnsupportedModelError, first_line
 from ..groups import Slice
 from .blocks import Block, Fused, Kind, attention_block, child, find_blocks, is_experts, multiplies
 from .embedding import FactorizedEmbedding
-from .recording import Context, recorded_inputs
+from .recording import Context, positions_of, recorded_inputs
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ class Place:
 class Architecture:
     """One model family. A new family is one subclass, which says what structure alone does not show.
 
-    Attention and FFN are recognised by the names and shapes of their matrices (:mod:`.blocks`), and the inputs
-    of layers are those that the model itself gives them (:mod:`.recording`). All methods take the bare backbone
+    Attention and FFN are recognised by the names and shapes of their matrices (:mod:`.blocks`), and inputs of
+    layers are those that the model itself gives them (:mod:`.recording`). Methods take the bare backbone
     (``transformers.AutoModel``'s class), not the task model around it.
 
     Attributes:
@@ -82,8 +83,7 @@ class Architecture:
         head_rows: further matrices of an attention whose outputs the heads own.
         reads_config: numbers of heads that an attention reads from its configuration when it is called.
         widths: attributes of an attention, beside the usual ones, that are the width of all its heads.
-        norm_path: the norm after the last layer, below the backbone; ``""``: there is none.
-        returns_tuple: whether a layer returns a tuple in place of the hidden states alone.
+        norm_path: the norm after the last layer, below :meth:`encoder`; ``""``: there is none.
     """
 
     model_types: ClassVar[tuple[str, ...]] = ()
@@ -94,7 +94,6 @@ class Architecture:
     reads_config: tuple[str, ...] = ()
     widths: tuple[str, ...] = ()
     norm_path: str = ""
-    returns_tuple: bool = False
 
     def stacks(self, backbone: nn.Module) -> dict[str, Sequence[nn.Module]]:
         """The lists of layers by their paths, in the order of the modules."""
@@ -126,6 +125,21 @@ class Architecture:
             UnsupportedModelError: units of this kind cannot be removed; it says why.
         """
 
+    def check_text(self, backbone: nn.Module) -> None:
+        """Refuse exits on what does not encode texts, before any is made.
+
+        Raises:
+            UnsupportedModelError: it takes no ``input_ids``, or something else beside them.
+        """
+        takes = inspect.signature(self.encoder(backbone).forward).parameters
+        others = [name for name in takes if name in ("pixel_values", "input_values", "input_features")]
+        if "input_ids" not in takes or others:
+            what = others[0] if others else next(iter(takes), "nothing")
+            raise UnsupportedModelError(
+                f"{type(backbone).__name__} takes {what}: exits read texts, by their input_ids alone",
+                "give a model of texts, or the part of this one that encodes them",
+            )
+
     def places(self, backbone: nn.Module) -> Iterator[Place]:
         """Every attention and FFN of the backbone, once: layers that share their weights are one place."""
         stacks = self.stacks(backbone)
@@ -151,8 +165,8 @@ class Architecture:
         block = self._only(layer, "attention")
         if len(block.inputs) != 3:
             raise UnsupportedModelError(
-                f"{type(block.module).__name__} holds queries, keys and values in one matrix, which this does "
-                "not know how to take apart"
+                f"{type(block.module).__name__} holds queries, keys and values in one matrix, which this "
+                "does not know how to take apart"
             )
         query, key, value = block.inputs
         return AttentionParts(query, key, value, block.output, block.head_dim)  # type: ignore[arg-type]
@@ -194,11 +208,23 @@ class Architecture:
                 side, ``[B, T]``, or ``None``; ``token_type_ids``, int64 ``[B, T]``, where there are segments.
         """
         path = next(iter(self.stacks(backbone)))
-        return recorded_inputs(self.encoder(backbone), self._inside(backbone, path), inputs, self.returns_tuple)
+        positions = self.positions(backbone, inputs.get("attention_mask"))
+        return recorded_inputs(self.encoder(backbone), self._inside(backbone, path), inputs, positions)
+
+    def positions(self, backbone: nn.Module, attention_mask: Tensor | None) -> Tensor | None:
+        """Positions of the tokens, int64 ``[B, T]``; ``None`` where the model counts them by itself.
+
+        It does without a mask, and where its table has a place for padding.
+        """
+        tables = (m for name, m in backbone.named_modules() if name.endswith("position_embeddings"))
+        counts = any(getattr(table, "padding_idx", None) is not None for table in tables)
+        return None if counts else positions_of(attention_mask)
 
     def encoder(self, backbone: nn.Module) -> nn.Module:
         """What runs the layers that exits stand on: the backbone, or its encoder where it has a decoder."""
-        return backbone
+        decodes = getattr(getattr(backbone, "config", None), "is_encoder_decoder", False)
+        found = child(backbone, "encoder") if decodes else None
+        return backbone if found is None else found
 
     def run_layer(self, layer: nn.Module, hidden: Tensor, context: Context) -> Tensor:
         """One layer: ``[B, T, H]`` -> ``[B, T, H]``."""
@@ -210,21 +236,23 @@ class Architecture:
 
         ``[B, T, H]`` -> ``[B, T, H]``. An exit on any layer reads through it.
         """
-        norm = child(backbone, self.norm_path) if self.norm_path else None
+        norm = child(self.encoder(backbone), self.norm_path) if self.norm_path else None
         return hidden if norm is None else norm(hidden)
 
     def finishes(self, backbone: nn.Module) -> bool:
         """Whether :meth:`finish` does anything."""
         changed = type(self).finish is not Architecture.finish
-        return changed or bool(self.norm_path and child(backbone, self.norm_path) is not None)
+        return changed or bool(self.norm_path and child(self.encoder(backbone), self.norm_path) is not None)
 
-    def prepare(self, backbone: Any) -> None:
-        """Take off what exits have no use for (a pooler, a decoder), in place."""
-        if getattr(backbone, "pooler", None) is not None:
-            backbone.pooler = None
+    def prepare(self, backbone: Any) -> Any:
+        """What exits stand on: without what they have no use for, a pooler or a decoder."""
+        encoder: Any = self.encoder(backbone)
+        if getattr(encoder, "pooler", None) is not None:
+            encoder.pooler = None
+        return encoder
 
     def uses(self, backbone: nn.Module, tokens: int) -> dict[nn.Module, float]:
-        """How often one example of ``tokens`` tokens multiplies by the weights of each module of the backbone.
+        """How often one example of ``tokens`` tokens multiplies by the weights of each module.
 
         Experts are used by as many tokens as the router sends to them on average. A pooler is in it as if it
         read every token; who counts costs knows better.
@@ -236,12 +264,15 @@ class Architecture:
                 if module in found:
                     found[module] = tokens * count
                 elif is_experts(module):
-                    chosen = getattr(backbone.config, "num_experts_per_tok", 1)  # type: ignore[union-attr]
-                    found[module] = tokens * count * chosen / module.down_proj.shape[0]  # type: ignore[union-attr]
+                    experts, config = (
+                        len(module.get_parameter("down_proj")),
+                        getattr(backbone, "config", None),
+                    )
+                    found[module] = tokens * count * getattr(config, "num_experts_per_tok", 1) / experts
         return found
 
     def pairs(self, backbone: nn.Module, tokens: int) -> dict[nn.Module, float]:
-        """How many pairs of a query and a key one example has in each attention: its output matrix -> pairs."""
+        """Pairs of a query and a key of one example in each attention: its output matrix -> pairs."""
         times = Counter(layer for layers in self.stacks(backbone).values() for layer in layers)
         return {
             block.output: tokens * tokens * count
@@ -251,9 +282,13 @@ class Architecture:
         }
 
     def truncate(self, backbone: Any, num_layers: int) -> None:
-        """Drop all layers after the first ``num_layers``, in place."""
+        """Drop all layers after the first ``num_layers``, in place.
+
+        Raises:
+            UnsupportedModelError: the family's configuration cannot have so many.
+        """
+        shorten(backbone.config, num_layers)
         del self.layers(backbone)[num_layers:]  # type: ignore[attr-defined]
-        backbone.config.num_hidden_layers = num_layers
 
     def residual_slices(self, backbone: nn.Module) -> list[Slice]:
         """Every dimension of a parameter that is as wide as the hidden states, the whole backbone's.
@@ -345,6 +380,25 @@ def shared_heads(places: Iterable[Place], name: str, owned: Sequence[Slice] = ()
         )
         yield Place(name, None, every[0].stack, whole)
     yield from (place for place in every if place.block.kind != "attention")
+
+
+def shorten(config: Any, num_layers: int) -> None:
+    """Write another number of layers into a configuration, and into what it says of each, in place.
+
+    Raises:
+        UnsupportedModelError: it then contradicts itself.
+    """
+    for name, value in vars(config).items():
+        if name.endswith("layer_types") and isinstance(value, list):
+            setattr(config, name, value[:num_layers])
+    config.num_hidden_layers = num_layers
+    try:
+        type(config).from_dict(config.to_dict())
+    except Exception as error:  # whatever the configuration's class raises
+        raise UnsupportedModelError(
+            f"{type(config).__name__} cannot have {num_layers} layers: {first_line(error)}",
+            "have the last exit on the last layer",
+        ) from error
 
 
 def table_slices(module: nn.Module) -> list[Slice]:

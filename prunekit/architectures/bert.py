@@ -12,7 +12,7 @@ from ..errors import RecipeError
 from ..groups import Slice
 from . import register
 from .base import PostNormEncoder
-from .recording import Context, positions_of
+from .recording import Context
 
 
 @register("bert")
@@ -30,14 +30,10 @@ class Bert(PostNormEncoder):
         hidden = backbone.embeddings(
             input_ids=inputs["input_ids"],
             token_type_ids=inputs.get("token_type_ids"),
-            position_ids=self.positions(mask),
+            position_ids=self.positions(backbone, mask),
         )
         mask = create_bidirectional_mask(config=backbone.config, inputs_embeds=hidden, attention_mask=mask)
         return hidden, [{"attention_mask": mask}] * len(self.layers(backbone))
-
-    def positions(self, attention_mask: Tensor | None) -> Tensor | None:
-        """Positions to give to the embeddings, int64 ``[B, T]``; ``None`` where they count by themselves."""
-        return positions_of(attention_mask)
 
 
 @register("roberta")
@@ -45,10 +41,6 @@ class Roberta(Bert):
     """RoBERTa, XLM-RoBERTa and CamemBERT: BERT's layout with positions counted from the padding index."""
 
     model_types: ClassVar[tuple[str, ...]] = ("roberta", "xlm-roberta", "camembert")
-
-    def positions(self, attention_mask: Tensor | None) -> Tensor | None:
-        """None: the embeddings count the tokens that are no padding."""
-        return None
 
 
 @register("electra")

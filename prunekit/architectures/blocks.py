@@ -147,10 +147,10 @@ def columns(module: nn.Module, width: int = 1) -> Slice:
 
 def child(module: nn.Module, path: str) -> nn.Module | None:
     """A module below another, by its path; ``None`` where there is none."""
-    found: object = module
+    found: nn.Module | None = module
     for name in path.split("."):
-        found = getattr(found, name, None)
-    return found if isinstance(found, nn.Module) else None
+        found = None if found is None else found._modules.get(name)
+    return found
 
 
 def attention_block(
@@ -262,9 +262,7 @@ def feed_forward_block(module: nn.Module) -> Block | None:
             slices = [piece for matrix in inputs for piece in rows(matrix)]
         else:
             continue
-        block = Block(
-            "ffn", module, size, [*slices, columns(output)], [Gate(output)], output, tuple(inputs)
-        )
+        block = Block("ffn", module, size, [*slices, columns(output)], [Gate(output)], output, tuple(inputs))
         _count(block, module, ("intermediate_size", "intermediate_dim", "ffn_dim"), size, 1)
         return block
     return None
@@ -321,7 +319,7 @@ def _head_dim(module: nn.Module, parent: nn.Module | None) -> int | None:
 
 
 def _is_made_with_one_key(module: Any) -> bool:
-    """Whether all queries have shared one key and value from the beginning, and not since others were removed."""
+    """Whether all queries shared one key and value from the beginning, and not since others were removed."""
     if hasattr(module, "multi_query"):
         return bool(module.multi_query) and not getattr(module, "new_decoder_architecture", False)
     config = getattr(module, "config", None)
@@ -361,7 +359,7 @@ def _count(block: Block, module: nn.Module, names: Sequence[str], value: int, ea
 
 
 def fit_experts(module: nn.Module) -> None:
-    """Have experts run one after the other where the kernel for all of them at once does not take their sizes.
+    """Have experts run one after the other where the kernel for all at once does not take their sizes.
 
     It wants rows of a multiple of 16 bytes, and no double precision. Other modules are left alone.
     """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..errors import UnsupportedModelError
+
 
 class FactorizedEmbedding(nn.Module):
     """Word embedding as ``(V x R)(R x H)`` without bias (COST-EFF, Eq. 1).
@@ -14,12 +16,19 @@ class FactorizedEmbedding(nn.Module):
         rank: R.
         embedding_size: H, columns of the second factor.
         padding_idx: as in ``nn.Embedding``.
+        scale: what the product is multiplied by when it is looked up, as some families do.
     """
 
     def __init__(
-        self, vocab_size: int, rank: int, embedding_size: int, padding_idx: int | None = None
+        self,
+        vocab_size: int,
+        rank: int,
+        embedding_size: int,
+        padding_idx: int | None = None,
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
+        self.scale = scale
         self.embedding = nn.Embedding(vocab_size, rank, padding_idx=padding_idx)
         self.projection = nn.Linear(rank, embedding_size, bias=False)
 
@@ -35,17 +44,40 @@ class FactorizedEmbedding(nn.Module):
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """int64 ``[...]`` -> ``[..., H]``."""
-        return self.projection(self.embedding(input_ids))
+        found = self.projection(self.embedding(input_ids))
+        return found if self.scale == 1 else found * self.scale
 
     @classmethod
-    def from_weight(cls, weight: Tensor, rank: int, padding_idx: int | None = None) -> FactorizedEmbedding:
+    def from_weight(
+        cls, weight: Tensor, rank: int, padding_idx: int | None = None, scale: float = 1.0
+    ) -> FactorizedEmbedding:
         """The best approximation of ``weight`` ``[V, H]`` of the given rank (Eckart-Young)."""
         first, second = truncated_svd(weight, rank)
         with torch.device("meta"):  # no random weights, only to be thrown away
-            new = cls(weight.shape[0], rank, weight.shape[1], padding_idx)
+            new = cls(weight.shape[0], rank, weight.shape[1], padding_idx, scale)
         new.embedding.weight = nn.Parameter(first)
         new.projection.weight = nn.Parameter(second.T.contiguous())
         return new
+
+
+def scale_of(words: nn.Embedding | FactorizedEmbedding) -> float:
+    """What an embedding multiplies its rows by when they are looked up.
+
+    Raises:
+        UnsupportedModelError: it does something else with them.
+    """
+    if isinstance(words, FactorizedEmbedding):
+        return words.scale
+    if type(words).forward is nn.Embedding.forward:
+        return 1.0
+    for name in ("scalar_embed_scale", "embed_scale"):
+        scale = getattr(words, name, None)
+        if isinstance(scale, (int, float)):
+            return float(scale)
+    raise UnsupportedModelError(
+        f"the word embedding is a {type(words).__name__}, which does more than look rows up",
+        "leave the granularity 'rank' out",
+    )
 
 
 def _eigen(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,17 +9,16 @@ from torch import nn
 
 from ..groups import Slice
 from . import register
-from .base import Architecture, Place, PostNormEncoder, shared_heads
+from .base import Architecture, Place, PostNormEncoder, shared_heads, shorten
 
 
 @register("deberta")
 class Deberta(PostNormEncoder):
-    """DeBERTa-v2 and v3: positions relative to each token, in matrices of their own where they are not shared."""
+    """DeBERTa-v2 and v3: positions relative to each token, in matrices of their own if not shared."""
 
     model_types: ClassVar[tuple[str, ...]] = ("deberta-v2",)
     stack_paths: ClassVar[tuple[str, ...]] = ("encoder.layer",)
     head_rows = ("pos_key_proj", "pos_query_proj")
-    returns_tuple = True
 
     def uses(self, backbone: Any, tokens: int) -> dict[nn.Module, float]:
         found = super().uses(backbone, tokens)
@@ -66,7 +65,6 @@ class MpNet(PostNormEncoder):
 
     model_types: ClassVar[tuple[str, ...]] = ("mpnet",)
     stack_paths: ClassVar[tuple[str, ...]] = ("encoder.layer",)
-    returns_tuple = True
 
     def places(self, backbone: Any) -> Iterator[Place]:
         table = Slice(backbone.encoder.relative_attention_bias, "weight", 1)
@@ -81,7 +79,9 @@ class Albert(PostNormEncoder):
 
     def stacks(self, backbone: Any) -> dict[str, Sequence[nn.Module]]:
         layers, groups = backbone.config.num_hidden_layers, backbone.encoder.albert_layer_groups
-        return {"encoder.albert_layer_groups": [groups[int(i / (layers / len(groups)))] for i in range(layers)]}
+        return {
+            "encoder.albert_layer_groups": [groups[int(i / (layers / len(groups)))] for i in range(layers)]
+        }
 
     def truncate(self, backbone: Any, num_layers: int) -> None:
-        backbone.config.num_hidden_layers = num_layers
+        shorten(backbone.config, num_layers)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from torch import Tensor
-
 from ..errors import UnsupportedModelError
 from . import register
 from .base import Architecture
@@ -40,13 +38,7 @@ class Opt(Architecture):
     model_types: ClassVar[tuple[str, ...]] = ("opt",)
     stack_paths: ClassVar[tuple[str, ...]] = ("decoder.layers",)
     causal = True
-
-    def finish(self, backbone: Any, hidden: Tensor) -> Tensor:
-        norm = backbone.decoder.final_layer_norm
-        return hidden if norm is None else norm(hidden)
-
-    def finishes(self, backbone: Any) -> bool:
-        return backbone.decoder.final_layer_norm is not None
+    norm_path = "decoder.final_layer_norm"
 
 
 @register("falcon")
@@ -57,13 +49,12 @@ class Falcon(Architecture):
     stack_paths: ClassVar[tuple[str, ...]] = ("h",)
     causal = True
     norm_path = "ln_f"
-    returns_tuple = True
 
     fused = "heads"
 
     def check(self, backbone: Any, kind: Kind) -> None:
         if kind == "attention" and backbone.config.alibi:
             raise UnsupportedModelError(
-                "this Falcon has ALiBi positions, which belong to a head's place: its heads cannot be removed",
+                "this Falcon has ALiBi positions, which belong to a head's place: no head can be removed",
                 "prune its neurons alone",
             )

@@ -35,7 +35,7 @@ class Phi(Llama):
 
 @register("phi3")
 class Phi3(Llama):
-    """Phi-3: queries, keys and values in one matrix, gate and up in another; heads counted in the configuration."""
+    """Phi-3: queries, keys and values in one matrix, gate and up in another; heads are counted there."""
 
     model_types: ClassVar[tuple[str, ...]] = ("phi3",)
     reads_config = ("num_attention_heads",)

@@ -11,27 +11,16 @@ from . import register
 from .base import Architecture, Place, shared_heads
 
 
-class EncoderDecoder(Architecture):
-    """What families with an encoder and a decoder share: exits stand on the encoder."""
-
-    def encoder(self, backbone: Any) -> nn.Module:
-        return backbone.encoder
-
-    def prepare(self, backbone: Any) -> None:
-        backbone.decoder = None
-
-
 @register("t5")
-class T5(EncoderDecoder):
-    """T5: the first layer of a stack computes relative positions, with a column for each head, for all of them.
+class T5(Architecture):
+    """T5: the first layer of a stack computes relative positions for all, with a column for each head.
 
     So the layers of a stack lose the same heads: a unit is one head of every layer.
     """
 
     model_types: ClassVar[tuple[str, ...]] = ("t5", "mt5")
-    stack_paths: ClassVar[tuple[str, ...]] = ("encoder.block", "decoder.block")
-    norm_path = "encoder.final_layer_norm"
-    returns_tuple = True
+    stack_paths: ClassVar[tuple[str, ...]] = ("encoder.block", "decoder.block", "block")
+    norm_path = "final_layer_norm"
 
     def places(self, backbone: Any) -> Iterator[Place]:
         places = list(super().places(backbone))
@@ -44,20 +33,21 @@ class T5(EncoderDecoder):
 
 
 @register("bart")
-class Bart(EncoderDecoder):
+class Bart(Architecture):
     """BART and mBART."""
 
     model_types: ClassVar[tuple[str, ...]] = ("bart", "mbart")
-    stack_paths: ClassVar[tuple[str, ...]] = ("encoder.layers", "decoder.layers")
+    stack_paths: ClassVar[tuple[str, ...]] = ("encoder.layers", "decoder.layers", "layers")
+    norm_path = "layer_norm"
 
 
 @register("whisper")
-class Whisper(EncoderDecoder):
+class Whisper(Architecture):
     """Whisper: an encoder of speech, a decoder of text."""
 
     model_types: ClassVar[tuple[str, ...]] = ("whisper",)
     stack_paths: ClassVar[tuple[str, ...]] = ("encoder.layers", "decoder.layers")
-    norm_path = "encoder.layer_norm"
+    norm_path = "layer_norm"
 
     def uses(self, backbone: Any, tokens: int) -> dict[nn.Module, float]:
         """Of a recording, which is always as long, and ``tokens`` tokens of text."""

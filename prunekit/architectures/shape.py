@@ -11,7 +11,7 @@ from torch import nn
 from ..errors import CheckpointError
 from .base import Architecture
 from .blocks import is_matrix, width_out
-from .embedding import FactorizedEmbedding
+from .embedding import FactorizedEmbedding, scale_of
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,6 @@ def apply_shape(architecture: Architecture, backbone: nn.Module, shape: ModelSha
         weight, padding_idx = words.weight, words.padding_idx
     with torch.device(weight.device):
         new_words = FactorizedEmbedding(
-            shape.vocab_size, shape.embedding_rank, shape.embedding_size, padding_idx
+            shape.vocab_size, shape.embedding_rank, shape.embedding_size, padding_idx, scale_of(words)
         )
     setattr(owner, name, new_words.to(weight.dtype))

@@ -1,4 +1,4 @@
-"""Models of families that no adapter names: recognised by their structure, and tried out before the first cut."""
+"""Models of families that no adapter names: recognised by their structure, tried out before the first cut."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from transformers import PreTrainedModel
 from ..errors import UnsupportedModelError, first_line
 from ..groups import Gate, SlicedGroup
 from .base import Architecture, Place
-from .blocks import Kind, is_matrix
+from .blocks import Kind, child, is_matrix
 
 _HOW = (
     "write an adapter: a subclass of prunekit.architectures.Architecture, see docs/parts.md, and try it with "
     "prunekit.testing.check_architecture"
 )
+_Reading = tuple[str, dict[str, tuple[str, ...]]]
 # Ways of reading an attention, in the order in which they are tried.
-_READINGS: tuple[tuple[str, dict[str, tuple[str, ...]]], ...] = (
+_READINGS: tuple[_Reading, ...] = (
     ("blocks", {}),
     ("heads", {}),
     ("blocks", {"widths": ("embed_dim", "hidden_size")}),
     ("blocks", {"reads_config": ("num_attention_heads",)}),
 )
+# Layouts of models that were tried: the way to read them, or what is wrong.
+_TRIED: dict[Any, tuple[_Reading | None, str]] = {}
 _NOISE = 1_000_003  # a prime: a matrix filled with it over and over has no two rows alike
 
 
@@ -45,10 +48,26 @@ class Structure(Architecture):
         self._paths = tuple(_stack_paths(self, backbone))
         self._verified: dict[Kind, Structure] = {}
         self.causal = any(getattr(module, "is_causal", False) is True for module in backbone.modules())
-        self.norm_path = _final_norm(backbone, self._paths[0]) if self._paths else ""
+        self.norm_path = ""
+        if self._paths:
+            self.norm_path = _final_norm(self.encoder(backbone), self._inside(backbone, self._paths[0]))
 
     def stacks(self, backbone: nn.Module) -> dict[str, Sequence[nn.Module]]:
         return {path: backbone.get_submodule(path) for path in self._paths}  # type: ignore[misc]
+
+    def uses(self, backbone: nn.Module, tokens: int) -> dict[nn.Module, float]:
+        """Of a text.
+
+        Raises:
+            UnsupportedModelError: the model reads something else.
+        """
+        if "input_ids" not in inspect.signature(backbone.forward).parameters:
+            raise UnsupportedModelError(
+                f"{type(backbone).__name__} is of no known family and reads no texts: how often it "
+                "uses its matrices is not known",
+                _HOW,
+            )
+        return super().uses(backbone, tokens)
 
 
 def recognised(backbone: nn.Module) -> Architecture:
@@ -69,23 +88,21 @@ def recognised(backbone: nn.Module) -> Architecture:
 def verified(architecture: Architecture, backbone: nn.Module, kind: Kind) -> Architecture:
     """The way of reading a structure under which hiding units of a kind and removing them is the same.
 
-    One layer of each kind is tried, with random weights and inputs; the rest of the model is on the meta device.
+    One layer of each kind is tried, with random weights and inputs; the rest of the model is meta.
 
     Raises:
         UnsupportedModelError: there is none.
     """
     if not isinstance(architecture, Structure):
         return architecture
-    reason = ""
-    for fused, hints in _READINGS if kind == "attention" else _READINGS[:1]:
-        if kind in architecture._verified:
-            return architecture._verified[kind]
-        tried = Structure(backbone, fused, **hints)
-        problem = _problem(tried, backbone, kind)
-        if problem is None:
-            architecture._verified[kind] = tried
-        reason = reason or problem or ""
     if kind in architecture._verified:
+        return architecture._verified[kind]
+    layout = (kind, type(backbone), tuple((name, p.shape) for name, p in backbone.named_parameters()))
+    if layout not in _TRIED:
+        _TRIED[layout] = _first_reading(backbone, kind)
+    reading, reason = _TRIED[layout]
+    if reading is not None:
+        architecture._verified[kind] = Structure(backbone, reading[0], **reading[1])
         return architecture._verified[kind]
     raise UnsupportedModelError(
         f"{type(backbone).__name__} is of no registered architecture, and its "
@@ -94,12 +111,25 @@ def verified(architecture: Architecture, backbone: nn.Module, kind: Kind) -> Arc
     )
 
 
+def _first_reading(backbone: nn.Module, kind: Kind) -> tuple[_Reading | None, str]:
+    """The first way of reading under which nothing is wrong, or what is wrong with the first."""
+    reason = ""
+    for fused, hints in _READINGS if kind == "attention" else _READINGS[:1]:
+        problem = _problem(Structure(backbone, fused, **hints), backbone, kind)
+        if problem is None:
+            return (fused, hints), ""
+        reason = reason or problem
+    return None, reason
+
+
 def _stack_paths(architecture: Architecture, backbone: nn.Module) -> Iterator[str]:
     """The innermost lists of modules that hold attentions or FFNs."""
     lists = [(p, m) for p, m in backbone.named_modules() if isinstance(m, nn.ModuleList) and len(m)]
     for path, layers in lists:
         inner = any(other.startswith(f"{path}.") for other, _ in lists)
-        if inner and any(_has_blocks(architecture, deeper) for other, deeper in lists if other.startswith(f"{path}.")):
+        if inner and any(
+            _has_blocks(architecture, deeper) for other, deeper in lists if other.startswith(f"{path}.")
+        ):
             continue
         if _has_blocks(architecture, layers):
             yield path
@@ -111,12 +141,16 @@ def _has_blocks(architecture: Architecture, layers: nn.Module) -> bool:
 
 
 def _final_norm(backbone: nn.Module, path: str) -> str:
-    """The norm that stands beside a list of layers, after it."""
-    owner, _, name = path.rpartition(".")
-    names = [key for key, _ in backbone.get_submodule(owner).named_children()]
-    after = names[names.index(name.partition(".")[0]) + 1 :] if name in names else []
-    norm = next((key for key in after if "norm" in key or key.startswith("ln_")), "")
-    return f"{owner}.{norm}" if owner and norm else norm
+    """The norm that stands behind a list of layers, beside it or beside what it is in."""
+    while path:
+        owner, _, name = path.rpartition(".")
+        names = [key for key, _ in backbone.get_submodule(owner).named_children()]
+        after = names[names.index(name) + 1 :]
+        norm = next((key for key in after if "norm" in key or key.startswith("ln_")), "")
+        if norm:
+            return f"{owner}.{norm}" if owner else norm
+        path = owner
+    return ""
 
 
 def _not_understood(backbone: nn.Module) -> str:
@@ -124,7 +158,7 @@ def _not_understood(backbone: nn.Module) -> str:
     for path, module in backbone.named_modules():
         parts = path.split(".")
         inside = any(part.isdigit() for part in parts[:-1])
-        if inside and any(is_matrix(child) for child in module.children()):
+        if inside and any(is_matrix(part) for part in module.children()):
             return f"{path} ({type(module).__name__}) is not laid out as an attention or FFN that is known"
     return "it has no list of layers with matrices in them"
 
@@ -159,7 +193,7 @@ def _on_meta(backbone: nn.Module) -> nn.Module:
     """The same model without weights."""
     if any(not p.is_meta for p in backbone.parameters()):
         memo = {id(p): nn.Parameter(torch.empty_like(p, device="meta"), False) for p in backbone.parameters()}
-        memo |= {id(b): torch.empty_like(b, device="meta") for b in backbone.buffers()}
+        memo |= {id(b): torch.empty_like(b, device="meta") for b in backbone.buffers()}  # type: ignore[misc]
         backbone = copy.deepcopy(backbone, memo)
     else:
         backbone = copy.deepcopy(backbone)
@@ -167,7 +201,7 @@ def _on_meta(backbone: nn.Module) -> nn.Module:
         backbone.set_attn_implementation("eager")  # others look at the values of masks
         vars(backbone.config)["pad_token_id"] = None  # or some look for it in the values of tokens
         if any(name.endswith("down_proj") and p.dim() == 3 for name, p in backbone.named_parameters()):
-            # One after the other, experts look at which tokens they get; all at once, they take bfloat16 here.
+            # One after the other, experts look at their tokens; all at once, they take bfloat16 here.
             backbone.config._experts_implementation = "grouped_mm"
             return backbone.bfloat16().eval()
     return backbone.float().eval()
@@ -200,7 +234,8 @@ def sample_inputs(backbone: nn.Module, tokens: int = 8, device: str = "cpu") -> 
     if "input_features" in takes:
         frames = 2 * config.max_source_positions
         given["input_features"] = torch.zeros(2, config.num_mel_bins, frames, device=device)
-    if "decoder_input_ids" in takes and getattr(backbone, "decoder", None) is not None:
+    decodes = any(child(backbone, path) is not None for path in ("decoder", "model.decoder"))
+    if "decoder_input_ids" in takes and decodes:
         given["decoder_input_ids"] = ids
     if not given:
         raise UnsupportedModelError(
@@ -230,7 +265,7 @@ def _calls(twin: nn.Module, architecture: Architecture) -> dict[nn.Module, tuple
 def _run(twin: nn.Module) -> list[tuple[int, ...]]:
     """Shapes of what a model without weights gives.
 
-    Some models look at the values of a mask that they are given, and some at the values of inputs without one.
+    Some models look at the values of a mask that they are given, and some at those of inputs without one.
     """
     inputs = sample_inputs(twin, device="meta")
     dtype = next(twin.parameters()).dtype
@@ -243,7 +278,7 @@ def _run(twin: nn.Module) -> list[tuple[int, ...]]:
         ways = [{"attention_mask": mask}, {}, {"attention_mask": whole}]
     for number, way in enumerate(ways, 1):
         try:
-            return [tuple(tensor.shape) for tensor in _tensors(twin(**inputs, **way))]
+            return [tuple(tensor.shape) for tensor in tensors_of(twin(**inputs, **way))]
         except RuntimeError:
             if number == len(ways):
                 raise
@@ -265,7 +300,9 @@ def _layer_problem(
     args, kwargs = _valued("", args, noise), _valued("", kwargs, noise)
     whole = _hidden(real(*args, **kwargs))
     blocks = [block for block in architecture.blocks(real) if block.kind == kind]
-    groups = [SlicedGroup(f"{i}", b.kind, b.size, gates=b.gates, slices=b.slices) for i, b in enumerate(blocks)]
+    groups = [
+        SlicedGroup(f"{i}", b.kind, b.size, gates=b.gates, slices=b.slices) for i, b in enumerate(blocks)
+    ]
     keeps = [torch.arange(group.size)[1::2] if group.size > 1 else torch.arange(1) for group in groups]
     hooks = [
         hide_units(gate, group.size, keep)
@@ -370,15 +407,16 @@ def _valued(name: str, value: Any, noise: Tensor) -> Any:
 
 
 def _hidden(output: Any) -> Tensor:
-    return next(iter(_tensors(output)))
+    return next(iter(tensors_of(output)))
 
 
-def _tensors(output: Any) -> Iterator[Tensor]:
+def tensors_of(output: Any) -> Iterator[Tensor]:
+    """All tensors in an output, in order."""
     if isinstance(output, Tensor):
         yield output
     elif isinstance(output, Mapping):
         for value in output.values():
-            yield from _tensors(value)
+            yield from tensors_of(value)
     elif isinstance(output, (tuple, list)):
         for value in output:
-            yield from _tensors(value)
+            yield from tensors_of(value)

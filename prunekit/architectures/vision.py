@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..groups import Slice
 from . import register
 from .base import Architecture, Place, shared_heads
-from .blocks import TABLE
+from .blocks import TABLE, child
 
 
 @register("vit")
@@ -56,6 +56,11 @@ class Clip(Architecture):
         *("text_model.encoder.layers", "vision_model.encoder.layers"),
         "encoder.layers",
     )
+    causal = True  # its texts
+
+    def finish(self, backbone: Any, hidden: Tensor) -> Tensor:
+        norm = child(backbone, "final_layer_norm") or child(backbone, "text_model.final_layer_norm")
+        return hidden if norm is None else norm(hidden)
 
     def uses(self, backbone: Any, tokens: int) -> dict[nn.Module, float]:
         """Of a text of ``tokens`` tokens and of an image."""
@@ -82,7 +87,9 @@ def _vision_towers(backbone: Any) -> list[tuple[Any, Any]]:
 
 def patches_of(config: Any) -> int:
     """Patches of an image."""
-    size, patch = (v if isinstance(v, (list, tuple)) else (v, v) for v in (config.image_size, config.patch_size))
+    size, patch = (
+        v if isinstance(v, (list, tuple)) else (v, v) for v in (config.image_size, config.patch_size)
+    )
     return (size[0] // patch[0]) * (size[1] // patch[1])
 
 

@@ -71,8 +71,8 @@ def module_costs(model: nn.Module, sequence_length: int = 128) -> list[ModuleCos
                 row[1] += macs // len(rows)
     _share_out(model, totals)
     order = {part: i for i, part in enumerate(PARTS)}
-    rows = [ModuleCost(part, layer, *row) for (part, layer), row in totals.items()]
-    return sorted(rows, key=lambda c: (c.layer if c.layer is not None else _end(c.part), order[c.part]))
+    costs = [ModuleCost(part, layer, *row) for (part, layer), row in totals.items()]
+    return sorted(costs, key=lambda c: (c.layer if c.layer is not None else _end(c.part), order[c.part]))
 
 
 def total_cost(model: nn.Module, sequence_length: int = 128) -> Cost:

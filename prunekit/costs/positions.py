@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.modeling_layers import GenericForSequenceClassification, GenericForTokenClassification
 from transformers.pytorch_utils import Conv1D
 
 from ..architectures import architecture_of, backbone_of
@@ -19,6 +18,7 @@ from ..exits.heads import ExitHead
 from ..modes import evaluating
 
 LINEAR = (nn.Linear, Conv1D)
+_OF_TOKENS = ("TokenClassification", "QuestionAnswering", "MaskedLM", "CausalLM", "ConditionalGeneration")
 
 
 def transformer_positions(model: nn.Module, tokens: int) -> dict[nn.Module, float]:
@@ -41,15 +41,22 @@ def transformer_positions(model: nn.Module, tokens: int) -> dict[nn.Module, floa
     output = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
     if output is not None:
         positions[output] = tokens
-    if isinstance(model, (GenericForSequenceClassification, GenericForTokenClassification)):
-        # Decoders classify every token, and choose one afterwards.
-        positions[model.score] = tokens
+    # Decoders classify every token, and choose one afterwards.
+    each = model if _answers_tokens(model) else getattr(model, "score", None)
+    if isinstance(each, nn.Module):
+        rest = set(each.modules()) - set(backbone.modules())
+        positions |= {m: tokens for m in positions if m in rest}
     for head in model.modules():
         if isinstance(head, ExitHead) and head.query is not None:
             positions[head.query] = 2 * tokens
     heads = sum(isinstance(module, ExitHead) for module in model.modules())
     positions.update({m.linear: heads for m in model.modules() if isinstance(m, ExitCertainty)})
     return positions
+
+
+def _answers_tokens(model: nn.Module) -> bool:
+    """Whether a task's head says something of every token, by the name of its class."""
+    return any(word in type(model).__name__ for word in _OF_TOKENS)
 
 
 def is_transformer(model: nn.Module) -> bool:
@@ -62,7 +69,7 @@ def is_transformer(model: nn.Module) -> bool:
 
 
 def attention_pairs(model: nn.Module, tokens: int) -> dict[nn.Module, float]:
-    """Pairs of a query and a key in each attention of a transformer: its output matrix -> pairs; none elsewhere.
+    """Pairs of a query and a key in each attention of a transformer: its output matrix -> pairs.
 
     Each of the two products of an attention takes as many multiply-adds a pair as the output has inputs.
     """

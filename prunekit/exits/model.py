@@ -154,8 +154,8 @@ class MultiExitForSequenceClassification(PreTrainedModel):
             label_names: of the classes.
 
         Raises:
-            UnsupportedModelError: the backbone's family has no registered architecture, or it is a task's
-                model.
+            UnsupportedModelError: the backbone's structure is not understood, it does not encode texts, or it
+                is a task's model.
             ValueError: ``exit_layers`` names a layer that is not there.
         """
         if backbone_of(backbone) is not backbone:
@@ -164,9 +164,11 @@ class MultiExitForSequenceClassification(PreTrainedModel):
                 "give its backbone: model.base_model, or load it with AutoModel.from_pretrained",
             )
         architecture = architecture_of(backbone)
+        architecture.check_text(backbone)
+        causal = architecture_of(architecture.encoder(backbone)).causal
         if reads is None:
-            reads = "last" if architecture.causal else "first"
-        elif reads == "first" and architecture.causal:
+            reads = "last" if causal else "first"
+        elif reads == "first" and causal:
             warnings.warn(
                 f"exits that read the first token of {type(backbone).__name__} answer every text alike: it "
                 "is causal, and its first token sees no other. Give reads='last' or 'mean'",
@@ -174,12 +176,13 @@ class MultiExitForSequenceClassification(PreTrainedModel):
             )
         depth = len(architecture.layers(backbone))
         layers = exit_layer_numbers(exit_layers, depth)
-        if layers[-1] < depth:
-            architecture.truncate(backbone, layers[-1])
         poolers = take_poolers(backbone)
         if issubclass(heads.get(head), PooledHead) and reads == "first":
             poolers = poolers or _own_pooler(backbone, depth)
-        architecture.prepare(backbone)
+        backbone = architecture.prepare(backbone)
+        architecture = architecture_of(backbone)
+        if layers[-1] < depth:
+            architecture.truncate(backbone, layers[-1])
         names = list(label_names) if label_names is not None else [f"LABEL_{i}" for i in range(num_labels)]
         config = MultiExitConfig(
             backbone=backbone.config,
@@ -462,7 +465,7 @@ def _own_pooler(backbone: Any, depth: int) -> dict[int, dict[str, Tensor]]:
 def _fresh_backbone(config: MultiExitConfig) -> PreTrainedModel:
     """As its configuration builds it; what was pruned of it is recorded in the outer configuration."""
     backbone = AutoModel.from_config(config.backbone, trust_remote_code=False)
-    architecture_of(backbone).prepare(backbone)
+    backbone = architecture_of(backbone).prepare(backbone)
     if config.shape is not None:  # folders of earlier versions
         reshape(backbone, ModelShape.from_dict(config.shape))
     return backbone

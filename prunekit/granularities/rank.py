@@ -13,6 +13,7 @@ from ..architectures import (
     backbone_of,
     singular_values,
 )
+from ..architectures.embedding import scale_of
 from ..errors import TrainingError, UnsupportedModelError
 from ..groups import Group
 from . import register
@@ -27,6 +28,7 @@ class RankGroup(Group):
     def __init__(self, architecture: Architecture, backbone: nn.Module) -> None:
         self._owner, self._attribute = architecture.word_embeddings(backbone)
         words = self.words
+        self._scale = scale_of(words)
         factorized = isinstance(words, FactorizedEmbedding)
         size = words.rank if isinstance(words, FactorizedEmbedding) else min(words.weight.shape)
         super().__init__("embeddings.rank", "rank", size)
@@ -66,7 +68,8 @@ class RankGroup(Group):
             return
         words = self.words
         inner = words.embedding if isinstance(words, FactorizedEmbedding) else words
-        new = FactorizedEmbedding.from_weight(self._finite_weight(), rank, inner.padding_idx)
+        weight = self._finite_weight()
+        new = FactorizedEmbedding.from_weight(weight, rank, inner.padding_idx, self._scale)
         new.train(words.training).requires_grad_(inner.weight.requires_grad)
         setattr(self._owner, self._attribute, new)
         self.size = rank
@@ -97,4 +100,15 @@ class EmbeddingRank(Granularity):
                 "the word embedding is tied to the output matrix, so it cannot be factorised alone",
                 "untie them (config.tie_word_embeddings = False) or leave the granularity 'rank' out",
             )
-        return [RankGroup(architecture_of(model), backbone_of(model))]
+        group = RankGroup(architecture_of(model), backbone_of(model))
+        owners = [name for name, module in model.named_modules() if _owns(module, group.words.weight)]
+        if len(owners) > 1:
+            raise UnsupportedModelError(
+                f"the word embedding is shared by {', '.join(owners)}, so it cannot be factorised alone",
+                "leave the granularity 'rank' out",
+            )
+        return [group]
+
+
+def _owns(module: nn.Module, weight: Tensor) -> bool:
+    return vars(module).get("_parameters", {}).get("weight") is weight

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
+from ..architectures.blocks import is_experts
+from ..errors import CheckpointError, UnsupportedModelError
 from ..exits import MultiExitForSequenceClassification
 from ..files import write_bytes
 
@@ -45,10 +46,17 @@ def export_onnx(model: MultiExitForSequenceClassification, path: str | os.PathLi
 
     Raises:
         CheckpointError: the package ``onnx`` is not installed.
+        UnsupportedModelError: the model has experts.
         RunError: the file cannot be written.
     """
     if importlib.util.find_spec("onnx") is None:
         raise CheckpointError("the export needs the package onnx", "pip install 'prunekit[export]'")
+    if any(is_experts(module) for module in model.modules()):
+        raise UnsupportedModelError(
+            "the model has experts: which tokens each gets depends on the text, and a graph would keep the "
+            "example's choice",
+            "export a model without experts",
+        )
     training = model.training
     # Padding in the example, or the graph would hold the short cut for batches without any.
     input_ids = torch.full((2, 5), 1, dtype=torch.int64)

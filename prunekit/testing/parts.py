@@ -1,12 +1,4 @@
-"""What every part of a kind must do, checked: for the tests of parts of your own.
-
-    from prunekit.testing import check_scorer
-
-    def test_mine():
-        check_scorer(Mine())
-
-Each check makes the small models it needs, and raises ``AssertionError`` naming the rule that is broken.
-"""
+"""What every part of a kind must do, checked on small models."""
 
 from __future__ import annotations
 
@@ -19,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from .budgets import Budget
-from .data import NO_LABEL
-from .distill import LiveTeacher, Loss
-from .exits import ExitHead, ExitPolicy, MultiExitForSequenceClassification
-from .granularities import Granularity
-from .granularities import registry as granularities
-from .groups import Group
-from .schedulers import Scheduler
-from .scorers import Scorer
+from ..budgets import Budget
+from ..data import NO_LABEL
+from ..distill import LiveTeacher, Loss
+from ..exits import ExitHead, ExitPolicy, MultiExitForSequenceClassification
+from ..granularities import Granularity
+from ..granularities import registry as granularities
+from ..groups import Group
+from ..schedulers import Scheduler
+from ..scorers import Scorer
 
 Batch = dict[str, Tensor]
 
