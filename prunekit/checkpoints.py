@@ -20,6 +20,8 @@ from .architectures import shape_of
 from .errors import CheckpointError, PrunekitError
 from .exits import MultiExitConfig, MultiExitForSequenceClassification
 from .files import sync
+from .groups import holders_of
+from .module_sizes import follow
 from .pretrained import json_object, read_config, reading, refuse_not_finite
 from .slim import SlimConfig, SlimLoader
 from .text import shown
@@ -192,6 +194,7 @@ def _load_into(source: Path, into: nn.Module | None) -> nn.Module:
             f"{source} holds a {recorded}, which is not a class of transformers",
             f"give a fresh one to fill: prunekit.load({shown(str(source))!r}, into={recorded}())",
         )
+    holders = holders_of(into)
     for name, tensor in load_file(source / WEIGHTS_FILE).items():
         module_name, _, leaf = name.rpartition(".")
         try:
@@ -201,6 +204,9 @@ def _load_into(source: Path, into: nn.Module | None) -> nn.Module:
             raise CheckpointError(f"{type(into).__name__} has no {name!r}, which {source} holds") from None
         if old.shape != tensor.shape:
             narrow_parameter(module, leaf, tensor)
+            for other, attribute in holders.get(id(old), ()):  # the file names one of those that share it
+                setattr(other, attribute, getattr(module, leaf))
+                follow(other)
     # Strict, but for tied tensors, of which the file holds one.
     load_model(into, source / WEIGHTS_FILE)
     return into.eval()
@@ -217,17 +223,4 @@ def narrow_parameter(module: nn.Module, name: str, value: torch.Tensor) -> None:
     if isinstance(old, nn.Parameter):
         new = nn.Parameter(new, requires_grad=old.requires_grad)
     setattr(module, name, new)
-    if name != "weight":
-        return
-    if isinstance(module, nn.Linear):
-        module.out_features, module.in_features = value.shape
-    elif isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-        if module.groups > 1:
-            module.groups = value.shape[0] if value.shape[1] == 1 else module.groups
-        module.out_channels, module.in_channels = value.shape[0], value.shape[1] * module.groups
-    elif isinstance(module, nn.modules.batchnorm._NormBase):
-        module.num_features = value.shape[0]
-    elif isinstance(module, nn.LayerNorm):
-        module.normalized_shape = tuple(value.shape)
-    elif isinstance(module, nn.Embedding):
-        module.num_embeddings, module.embedding_dim = value.shape
+    follow(module)

@@ -14,7 +14,7 @@ from .budgets.base import check_scores
 from .errors import CheckpointError, PrunekitError
 from .granularities import Granularity
 from .granularities import registry as granularities
-from .groups import Group
+from .groups import Group, check_groups, overlaps
 from .schedulers import Scheduler
 from .schedulers import registry as schedulers
 from .scorers import Scorer
@@ -215,9 +215,29 @@ def _all_groups(model: nn.Module, specs: Sequence[Spec | Granularity] | Spec | G
         specs = [specs]
     if not specs:
         raise PrunekitError("no granularity was given", "e.g. granularities=['heads', 'neurons']")
-    groups = [group for spec in specs for group in granularities.build(spec).groups(model)]
+    built: list[Granularity] = [granularities.build(spec) for spec in specs]
+    found = [(granularity, granularity.groups(model)) for granularity in built]
+    firm = [group for granularity, own in found if not granularity.gives_way for group in own]
+    for granularity, own in found:
+        if granularity.gives_way:
+            _leave_out(granularity, own, firm)
+    groups = [group for _, own in found for group in own]
     names = [g.name for g in groups]
     for name in names:
         if names.count(name) > 1:
             raise PrunekitError(f"two groups are called {name}", "give each granularity once")
+    check_groups(model, groups)
     return groups
+
+
+def _leave_out(granularity: Granularity, own: list[Group], firm: Sequence[Group]) -> None:
+    """Take from a granularity's groups, in place, those that own what others do."""
+    for other, group, what in list(overlaps([*firm, *own])):
+        if group in own and other in firm:
+            own.remove(group)
+            granularity.excluded[group.name] = f"{other.name} owns some of {what}"
+    if not own:
+        raise PrunekitError(
+            f"{type(granularity).__name__} finds nothing that the other granularities do not own",
+            "leave it out",
+        )
