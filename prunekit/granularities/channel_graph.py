@@ -74,37 +74,43 @@ class ChannelGraph:
         """
         modules = dict(self.model.named_modules())
         keep = {modules[name] for name in ignored}
+        seen: set[nn.Module] = set()
         for name, module in modules.items():
             if isinstance(module, UNTRACED):
                 yield Excluded(
                     name or "model", f"channels of the type {type(module).__name__} cannot be traced"
                 )
-        for name, group in self._groups(modules):
-            reason = self._obstacle(group, keep)
-            if reason is not None:
-                yield Excluded(name, reason)
-                continue
-            units = self._units(group)
-            if isinstance(units, str):
-                yield Excluded(name, units)
-            elif units.shape[0] == 1:
-                yield Excluded(name, "there is only one")
-            else:
-                yield self._part(name, group, units)
-
-    def _groups(self, modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, Any]]:
-        seen: set[nn.Module] = set()
-        for name, module in modules.items():
             if not isinstance(module, (tp.ops.TORCH_CONV, tp.ops.TORCH_LINEAR)):
                 continue
             if module in seen or module not in self._graph.module2node:
                 continue
-            prune = self._graph.get_pruner_of_module(module).prune_out_channels
-            every = list(range(self._graph.get_out_channels(module)))
-            group = self._graph.get_pruning_group(module, prune, every)
+            try:
+                group = self._group(module)
+                found = self._read(name or "model", group, keep)
+            except Exception as error:
+                yield Excluded(
+                    name or "model", f"torch-pruning cannot follow them ({type(error).__name__}: {error})"
+                )
+                continue
             out = self._graph.is_out_channel_pruning_fn
             seen.update(dep.target.module for dep, _ in group if out(dep.handler))
-            yield name or "model", group
+            yield found
+
+    def _group(self, module: nn.Module) -> Any:
+        """torch-pruning's group of all output channels of a layer."""
+        prune = self._graph.get_pruner_of_module(module).prune_out_channels
+        return self._graph.get_pruning_group(module, prune, list(range(self._graph.get_out_channels(module))))
+
+    def _read(self, name: str, group: Any, keep: set[nn.Module]) -> Part | Excluded:
+        reason = self._obstacle(group, keep)
+        if reason is not None:
+            return Excluded(name, reason)
+        units = self._units(group)
+        if isinstance(units, str):
+            return Excluded(name, units)
+        if units.shape[0] == 1:
+            return Excluded(name, "there is only one")
+        return self._part(name, group, units)
 
     def _part(self, name: str, group: Any, units: Tensor) -> Part | Excluded:
         slices, followers, gates = [], [], []

@@ -84,6 +84,7 @@ class Channels(Granularity):
                 "e.g. Channels(example_inputs=torch.randn(1, 3, 32, 32))",
             )
         ignored = self._ignored(model)
+        self.excluded = {}
         try:
             parts = run_within(self.time_limit, lambda: self._find(model, ignored))
         except TimeoutError as error:
