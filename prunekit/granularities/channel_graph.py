@@ -77,9 +77,7 @@ class ChannelGraph:
         seen: set[nn.Module] = set()
         for name, module in modules.items():
             if isinstance(module, UNTRACED):
-                yield Excluded(
-                    name or "model", f"channels of the type {type(module).__name__} cannot be traced"
-                )
+                yield Excluded(name or "model", f"channels of {type(module).__name__} cannot be traced")
             if not isinstance(module, (tp.ops.TORCH_CONV, tp.ops.TORCH_LINEAR)):
                 continue
             if module in seen or module not in self._graph.module2node:

@@ -1,4 +1,4 @@
-"""Models whose channels are concatenated, split, shared or normed, for tests of the granularity ``channels``."""
+"""Models whose channels are concatenated, split or shared, for tests of the granularity ``channels``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The granularity ``channels`` where channels are concatenated, split, shared and normed, in several steps."""
+"""The granularity ``channels`` where channels are concatenated, split, shared and normed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from pruning_toys import images, masked
 from torch import nn
 from torch.nn import functional as F
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel
 
 from prunekit import Pruner, load, save
 from prunekit.errors import PrunekitError, UnsupportedModelError
+from prunekit.granularities.channel_check import hidden
 from prunekit.granularities.channels import Channels
 from prunekit.scorers import registry as scorers
 
@@ -149,8 +150,8 @@ def test_scores_behind_a_concatenation_by_hand(name):
             if name == "magnitude":
                 total = (total + biases[key].square()).sqrt()
             assert torch.allclose(found[key], total.detach().abs(), rtol=1e-4, atol=1e-7), key
-        for group, kept in zip(groups, ([0, 2, 5], [1, 3, 4, 6], [0, 1, 4], [0, 3]), strict=True):
-            group.keep(torch.tensor(kept))
+        for group in groups:
+            group.keep(torch.arange(0, group.size, 2))
 
 
 def term(name, weight):
@@ -270,27 +271,43 @@ def test_a_tie_survives_saving(tmp_path):
     assert torch.equal(again(inputs), model(inputs))
 
 
-@pytest.mark.parametrize("family", ["bert", "distilbert"])
-@pytest.mark.parametrize("order", [0, 1])
-def test_heads_neurons_and_channels_together(family, order):
-    """Channels that the others own are left out; the hidden width is cut beside heads and neurons."""
+KINDS_OF_GROUPS = ("heads", "neurons", "channels")
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_heads_neurons_and_channels_together(first):
+    """Channels that the others own are left out; the hidden width is cut beside heads and neurons.
+
+    Against hiding: what is gone from the hidden width is zero where it is read, and norms are of the rest.
+    """
     torch.manual_seed(0)
-    model = backbone(family, attn_implementation="eager").eval()
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 24}
+    model = BertForSequenceClassification(BertConfig(vocab_size=40, **sizes)).eval()
     inputs = {"input_ids": torch.arange(6)[None] + 5}
     channels = Channels(inputs)
-    granularities = ["heads", "neurons", channels] if order == 0 else [channels, "heads", "neurons"]
-    pruner = Pruner(model, granularities, "magnitude", budget={"name": "ratio", "keep": 0.5}, steps=2)
-    kinds = {g.granularity for g in pruner.groups}
-    assert kinds == {"heads", "neurons", "channels"}
-    assert any("neurons owns some of" in reason for reason in channels.excluded.values())
-    before = sum(p.numel() for p in model.parameters())
-    with torch.no_grad():
-        hidden = model(**inputs).last_hidden_state.shape
-        while not pruner.done:
+    names = [channels, "heads", "neurons"] if first else ["heads", "neurons", channels]
+    pruner = Pruner(model, names, "magnitude", budget={"name": "ratio", "keep": 0.5}, steps=2)
+    owned = {kind: [g.name for g in pruner.groups if g.granularity == kind] for kind in KINDS_OF_GROUPS}
+    assert owned["channels"] == ["bert.encoder.layer.0.attention.output.dense", "bert.pooler.dense"]
+    assert len(owned["heads"]) == len(owned["neurons"]) == 2
+    assert "layers.0.neurons owns" in channels.excluded["bert.encoder.layer.0.intermediate.dense"]
+    pruner.budget = Half()
+    while not pruner.done:
+        pruner.scores = {g.name: torch.rand(g.size) for g in pruner.groups}
+        keeps = [pruner.scores[g.name].topk(g.size // 2).indices.sort().values for g in pruner.groups]
+        with torch.no_grad():
+            with hidden(pruner.groups, keeps):
+                expected = model(**inputs).logits
             pruner.step()
-            assert model(**inputs).last_hidden_state.isfinite().all()
-    assert sum(p.numel() for p in model.parameters()) < before / 2
-    assert hidden[-1] == 32
+            assert torch.allclose(model(**inputs).logits, expected, atol=1e-6)
+    assert model.bert.encoder.layer[0].attention.self.query.weight.shape == (4, 4)
+
+
+class Half:
+    """Keeps the better half of every group."""
+
+    def keep(self, model, groups, scores, fraction):
+        return {g.name: scores[g.name].topk(g.size // 2).indices.sort().values for g in groups}
 
 
 def test_rank_and_channels_do_not_go_together_where_they_overlap():
@@ -299,9 +316,8 @@ def test_rank_and_channels_do_not_go_together_where_they_overlap():
     pruner = Pruner(model, ["rank", channels], "magnitude", budget={"name": "ratio", "keep": 0.5})
     names = {g.name for g in pruner.groups}
     assert "embeddings.rank" in names
-    assert not any(
-        id(s.tensor) == id(model.embeddings.word_embeddings.weight) for g in pruner.groups for s in g.slices
-    )
+    table = model.embeddings.word_embeddings.weight
+    assert not any(s.tensor is table for g in pruner.groups for s in g.slices)
 
 
 def test_a_failed_cut_leaves_the_model_whole(monkeypatch):
@@ -346,20 +362,21 @@ def test_forward_passes_that_hang_are_left_behind():
             self.layer, self.head = nn.Linear(5, 5), nn.Linear(5, 2)
 
         def forward(self, x):
-            time.sleep(6)
+            time.sleep(3.2)
             return self.head(self.layer(x))
 
     start = time.monotonic()
     model = Sleeps()
-    with pytest.raises(UnsupportedModelError, match="did not end within 0.5 s"):
+    with pytest.raises(UnsupportedModelError, match=r"did not end within 0\.5 s"):
         Channels(vectors(2), time_limit=0.5).groups(model)
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 3.1
     assert not any(m._forward_hooks for m in model.modules())
+    time.sleep(1)  # what is left behind ends, and is no other test's
 
 
 def test_everything_owned_by_others_is_an_error():
     model = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3))
-    with pytest.raises(PrunekitError, match="two groups are called 0|both own|finds nothing"):
+    with pytest.raises(PrunekitError, match=r"two groups are called 0"):
         Pruner(
             model,
             [Channels(vectors(2)), Channels(vectors(2))],
