@@ -21,7 +21,8 @@ from . import __version__
 from .errors import CheckpointError, PrunekitError
 from .exits import MultiExitConfig, MultiExitForSequenceClassification
 from .files import sync
-from .groups import follow
+from .groups import holders_of
+from .module_sizes import follow
 from .plain import plain_config
 from .pretrained import json_object, read_config, reading, refuse_not_finite
 from .sizes import KEY, apply, record, recorded, skeleton
@@ -267,6 +268,7 @@ def _load_into(source: Path, into: nn.Module | None) -> nn.Module:
             f"{source} holds a {recorded}, which is not a class of transformers",
             f"give a fresh one to fill: prunekit.load({shown(str(source))!r}, into={recorded}())",
         )
+    holders = holders_of(into)
     for name, tensor in load_file(source / WEIGHTS_FILE).items():
         module_name, _, leaf = name.rpartition(".")
         try:
@@ -276,6 +278,9 @@ def _load_into(source: Path, into: nn.Module | None) -> nn.Module:
             raise CheckpointError(f"{type(into).__name__} has no {name!r}, which {source} holds") from None
         if old.shape != tensor.shape:
             narrow_parameter(module, leaf, tensor)
+            for other, attribute in holders.get(id(old), ()):  # the file names one of those that share it
+                setattr(other, attribute, getattr(module, leaf))
+                follow(other)
     # Strict, but for tied tensors, of which the file holds one.
     load_model(into, source / WEIGHTS_FILE)
     return into.eval()

@@ -16,8 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch_pruning import ops
 from torch_pruning.pruner import function
+from transformers.pytorch_utils import Conv1D
 
 Role = Literal["producer", "consumer", "between"]
+
+# Layers whose channels torch-pruning does not follow, or lays out in a way of its own.
+UNTRACED = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention, nn.Bilinear, Conv1D)
 
 _LINEAR = {function.prune_linear_out_channels: (0, True), function.prune_linear_in_channels: (1, False)}
 _CONV = {function.prune_conv_out_channels: (0, True), function.prune_conv_in_channels: (1, False)}
@@ -75,16 +79,20 @@ def pieces(group: Any) -> list[Piece]:
     What has no parameters (activations, reshapes) is passed over, and so are LSTM, MultiheadAttention and
     custom layers, which lay their channels out in ways of their own: see :func:`opaque`.
     """
-    found = []
-    for item in group:
-        for module, parameter, dim, role in _touched(group, item.dep):
-            channels = getattr(item, "root_idxs", None) or item.idxs
-            # torch-pruning loses the root of a channel where queries are grouped (None).
-            pairs = [(i, c) for i, c in zip(item.idxs, channels, strict=True) if c is not None]
-            positions = torch.tensor([i for i, _ in pairs], dtype=torch.int64)
-            owners = torch.tensor([int(c) for _, c in pairs], dtype=torch.int64)
-            found.append(Piece(module, parameter, dim, role, positions, owners))
-    return found
+    return [
+        Piece(module, parameter, dim, role, *positions(item))
+        for item in group
+        for module, parameter, dim, role in _touched(group, item.dep)
+    ]
+
+
+def positions(item: Any) -> tuple[Tensor, Tensor]:
+    """Channels of the module that an item of a group is about, and of the root: int64 ``[N]`` each."""
+    channels = getattr(item, "root_idxs", None) or item.idxs
+    # torch-pruning loses the root of a channel where queries are grouped (None).
+    pairs = [(i, c) for i, c in zip(item.idxs, channels, strict=True) if c is not None]
+    own = torch.tensor([i for i, _ in pairs], dtype=torch.int64)
+    return own, torch.tensor([int(c) for _, c in pairs], dtype=torch.int64)
 
 
 def opaque(group: Any) -> list[str]:
@@ -96,7 +104,14 @@ def opaque(group: Any) -> list[str]:
         for dep, _ in group
         if dep.target.type == ops.OPTYPE.IN and dep.target.module.track_running_stats
     ]
-    return list(dict.fromkeys(names + running))
+    owners = [owner for dep, _ in group if (owner := _owner(group, dep.target.module)) is not None]
+    untraced = [group._DG._module2name[owner] for owner in owners if isinstance(owner, UNTRACED)]
+    bare = [
+        dep.target.name
+        for dep, _ in group
+        if isinstance(dep.target.module, nn.LayerNorm) and dep.target.module.weight is None
+    ]
+    return list(dict.fromkeys(names + running + untraced + bare))
 
 
 def root_channels(group: Any) -> Tensor:
@@ -121,11 +136,21 @@ def per_channel(group: Any, parts: Sequence[Piece], values: Sequence[Tensor]) ->
     return sums[roots]
 
 
+def _owner(group: Any, parameter: Any) -> nn.Module | None:
+    """The module whose own parameter this is; ``None`` for what is no bare parameter."""
+    if not isinstance(parameter, nn.Parameter):
+        return None
+    path = group._DG._param_to_name[parameter].rpartition(".")[0]
+    owner: nn.Module = group._DG.model.get_submodule(path)
+    return owner
+
+
 def _touched(group: Any, dep: Any) -> Iterator[tuple[nn.Module, str, int, Role]]:
     module, handler = dep.target.module, dep.handler
-    if isinstance(module, nn.Parameter):
-        path, _, attribute = group._DG._param_to_name[module].rpartition(".")
-        yield group._DG.model.get_submodule(path), attribute, dep.target.pruning_dim, "between"
+    owner = _owner(group, module)
+    if owner is not None:
+        attribute = group._DG._param_to_name[module].rpartition(".")[2]
+        yield owner, attribute, dep.target.pruning_dim, "between"
         return
     if handler in _LINEAR or handler in _CONV:
         dim, produces = _LINEAR.get(handler) or _CONV[handler]

@@ -19,7 +19,7 @@ from .costs import CostModel
 from .errors import BudgetError, CheckpointError, PrunekitError, UnsupportedModelError
 from .granularities import Granularity
 from .granularities import registry as granularities
-from .groups import Group
+from .groups import Group, check_groups, overlaps
 from .optimizers import Replacements, as_list, remember
 from .schedulers import Scheduler
 from .schedulers import registry as schedulers
@@ -328,13 +328,19 @@ def all_groups(
         specs = [specs]
     if not specs:
         raise PrunekitError("no granularity was given", "e.g. granularities=['heads', 'neurons']")
-    parts = [granularities.build(spec) for spec in specs]
-    groups = [group for part in parts for group in part.groups(model)]
+    built: list[Granularity] = [granularities.build(spec) for spec in specs]
+    found = [(granularity, granularity.groups(model)) for granularity in built]
+    firm = [group for granularity, own in found if not granularity.gives_way for group in own]
+    for granularity, own in found:
+        if granularity.gives_way:
+            _leave_out(granularity, own, firm)
+    groups = [group for _, own in found for group in own]
     names = [g.name for g in groups]
     for name in names:
         if names.count(name) > 1:
             raise PrunekitError(f"two groups are called {name}", "give each granularity once")
-    return parts, groups
+    check_groups(model, groups)
+    return built, groups
 
 
 def _described(part: object) -> str:
@@ -342,3 +348,16 @@ def _described(part: object) -> str:
     settings = {k: v for k, v in vars(part).items() if not k.startswith("_") and v is not None}
     words = [f"{k}={v!r}" for k, v in settings.items() if isinstance(v, str | int | float | list | dict)]
     return f"{type(part).__name__}({', '.join(word for word in words if len(word) <= 80)})"
+
+
+def _leave_out(granularity: Granularity, own: list[Group], firm: Sequence[Group]) -> None:
+    """Take from a granularity's groups, in place, those that own what others do."""
+    for other, group, what in list(overlaps([*firm, *own])):
+        if group in own and other in firm:
+            own.remove(group)
+            granularity.excluded[group.name] = f"{other.name} owns some of {what}"
+    if not own:
+        raise PrunekitError(
+            f"{type(granularity).__name__} finds nothing that the other granularities do not own",
+            "leave it out",
+        )

@@ -29,7 +29,7 @@ from transformers import PreTrainedModel
 from .architectures.blocks import fit_experts
 from .architectures.embedding import FactorizedEmbedding, scale_of
 from .errors import CheckpointError
-from .groups import follow
+from .module_sizes import follow
 from .text import shown
 from .views import ConfigView
 

@@ -133,3 +133,23 @@ def exit_losses(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
     """Cross-entropy of every exit: ``[E]``."""
     hidden, labels = batch
     return torch.stack([nn.functional.cross_entropy(logits, labels) for logits in model(hidden)])
+
+
+def masked(group, kept, model, inputs):
+    """The model's output with every other unit's activations zero where they are read."""
+    hooks = []
+    for gate in group.gates:
+        index = torch.arange(group.size * gate.width).reshape(group.size, gate.width)
+        index = gate.index if gate.index is not None else index
+
+        def zero(module, args, gate=gate, index=index):
+            value = args[0].clone()
+            gone = [u for u in range(group.size) if u not in kept]
+            value.movedim(gate.dim, 0)[index[gone].flatten()] = 0
+            return (value,)
+
+        hooks.append(gate.module.register_forward_pre_hook(zero))
+    output = model(inputs)
+    for hook in hooks:
+        hook.remove()
+    return output

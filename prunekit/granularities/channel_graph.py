@@ -1,31 +1,45 @@
-"""A model's dependency graph, cut into parts whose channels can be removed."""
+"""A model's dependency graph, read as parts whose channels can be removed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 
-from ..dependency_graph import Piece, opaque, pieces
-from ..groups import Gate, Slice
+from ..dependency_graph import UNTRACED, opaque, pieces, positions
+from ..groups import Gate, Slice, holders_of
 
 
-@dataclass
+@dataclass(frozen=True)
 class Part:
     """Channels that leave together, unit by unit.
 
     Attributes:
         name: of the layer at the root.
-        units: int64 ``[size, k]``, the root's output channels that each unit has: one, or several where
-            channels are coupled (gated sums, grouped convolutions).
+        size: units there are.
+        slices: parameters that they own.
+        followers: buffers that go along.
+        gates: inputs of all layers that read them.
     """
 
     name: str
-    units: Tensor
+    size: int
+    slices: tuple[Slice, ...]
+    followers: tuple[Slice, ...]
+    gates: tuple[Gate, ...]
+
+    def moved(self, modules: Mapping[nn.Module, nn.Module]) -> Part:
+        """The same part of a copy of the model: its module for each of this one's."""
+        slices, followers = (
+            tuple(replace(s, module=modules[s.module]) for s in those)
+            for those in (self.slices, self.followers)
+        )
+        gates = tuple(replace(g, module=modules[g.module]) for g in self.gates)
+        return Part(self.name, self.size, slices, followers, gates)
 
 
 @dataclass(frozen=True)
@@ -37,20 +51,18 @@ class Excluded:
 
 
 class ChannelGraph:
-    """torch-pruning's dependency graph of a model.
+    """torch-pruning's dependency graph of a model, which is only read: nothing is cut through it.
 
     Args:
-        model: traced in evaluation mode, in which it is left.
+        model: traced in evaluation mode, in which it is left; all its parameters require gradients.
         example_inputs: arguments of one forward call.
-
-    Attributes:
-        version: grows whenever channels are removed.
     """
 
     def __init__(self, model: nn.Module, example_inputs: Any) -> None:
         self.model = model
-        self.version = 0
         self._outputs: set[Any] = set()
+        self._holders = holders_of(model)
+        self._names = {module: name for name, module in model.named_modules()}
         self._graph = tp.DependencyGraph().build_dependency(
             model, example_inputs, forward_fn=call, output_transform=self._record, verbose=False
         )
@@ -62,65 +74,75 @@ class ChannelGraph:
         """
         modules = dict(self.model.named_modules())
         keep = {modules[name] for name in ignored}
-        for name, group in self._groups(modules):
-            reason = self._obstacle(group, keep)
-            if reason is not None:
-                yield Excluded(name, reason)
-                continue
-            units = self._units(group)
-            if isinstance(units, str):
-                yield Excluded(name, units)
-            elif units.shape[0] == 1:
-                yield Excluded(name, "there is only one")
-            else:
-                yield Part(name, units)
-
-    def _groups(self, modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, Any]]:
         seen: set[nn.Module] = set()
         for name, module in modules.items():
+            if isinstance(module, UNTRACED):
+                yield Excluded(name or "model", f"channels of {type(module).__name__} cannot be traced")
             if not isinstance(module, (tp.ops.TORCH_CONV, tp.ops.TORCH_LINEAR)):
                 continue
             if module in seen or module not in self._graph.module2node:
                 continue
-            prune = self._graph.get_pruner_of_module(module).prune_out_channels
-            every = list(range(self._graph.get_out_channels(module)))
-            group = self._graph.get_pruning_group(module, prune, every)
+            try:
+                group = self._group(module)
+                found = self._read(name or "model", group, keep)
+            except Exception as error:
+                yield Excluded(
+                    name or "model", f"torch-pruning cannot follow them ({type(error).__name__}: {error})"
+                )
+                continue
             out = self._graph.is_out_channel_pruning_fn
             seen.update(dep.target.module for dep, _ in group if out(dep.handler))
-            yield name or "model", group
+            yield found
 
-    def keep(self, part: Part, indices: Tensor) -> None:
-        """Remove all units of a part but those at ``indices``."""
-        kept = part.units[indices]
-        gone = sorted(set(part.units.flatten().tolist()) - set(kept.flatten().tolist()))
-        if not gone:
-            return
-        module, prune = self._root(part)
-        self._graph.get_pruning_group(module, prune, gone).prune(record_history=False)
-        part.units = torch.searchsorted(kept.flatten().sort().values, kept)
-        self.version += 1
+    def _group(self, module: nn.Module) -> Any:
+        """torch-pruning's group of all output channels of a layer."""
+        prune = self._graph.get_pruner_of_module(module).prune_out_channels
+        return self._graph.get_pruning_group(module, prune, list(range(self._graph.get_out_channels(module))))
 
-    def describe(self, part: Part) -> tuple[tuple[Slice, ...], tuple[Gate, ...]]:
-        """What the part's units own now, and where they are read."""
-        slices, gates = [], []
-        for piece in pieces(self._whole(part)):
-            index = _owned(piece.places, piece, part.units)
-            slices.append(
-                Slice(piece.module, piece.parameter, piece.dim, index.shape[1], _unless_plain(index))
-            )
+    def _read(self, name: str, group: Any, keep: set[nn.Module]) -> Part | Excluded:
+        reason = self._obstacle(group, keep)
+        if reason is not None:
+            return Excluded(name, reason)
+        units = self._units(group)
+        if isinstance(units, str):
+            return Excluded(name, units)
+        if units.shape[0] == 1:
+            return Excluded(name, "there is only one")
+        return self._part(name, group, units)
+
+    def _part(self, name: str, group: Any, units: Tensor) -> Part | Excluded:
+        slices, followers, gates = [], [], []
+        for piece in pieces(group):
+            index = _owned(piece.places, piece.channels, units)
+            slices.append(Slice(piece.module, piece.parameter, piece.dim, index=index))
             if piece.role == "consumer":
-                index = _owned(piece.positions, piece, part.units)
-                dim = _channel_dim(piece.module)
-                gates.append(Gate(piece.module, "input", dim, index.shape[1], _unless_plain(index)))
-        return tuple(slices), tuple(gates)
+                index = _owned(piece.positions, piece.channels, units)
+                gates.append(Gate(piece.module, "input", _channel_dim(piece.module), index=index))
+        for item in group:
+            module = item.dep.target.module
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
+                index = _owned(*positions(item), units)
+                followers += [Slice(module, key, 0, index=index) for key in ("running_mean", "running_var")]
+        torn = self._torn(slices, units.shape[0])
+        if torn is not None:
+            return Excluded(name, torn)
+        return Part(name, units.shape[0], tuple(slices), tuple(followers), tuple(gates))
 
-    def _root(self, part: Part) -> tuple[nn.Module, Any]:
-        module = self.model if part.name == "model" else self.model.get_submodule(part.name)
-        return module, self._graph.get_pruner_of_module(module).prune_out_channels
-
-    def _whole(self, part: Part) -> Any:
-        module, prune = self._root(part)
-        return self._graph.get_pruning_group(module, prune, sorted(part.units.flatten().tolist()))
+    def _torn(self, slices: Sequence[Slice], size: int) -> str | None:
+        """Why the channels must stay where modules share a parameter, and use it in unlike ways."""
+        for piece in slices:
+            for module, parameter in self._holders.get(id(piece.tensor), ()):
+                twin = replace(piece, module=module, parameter=parameter)
+                if not any(
+                    other.place == twin.place and torch.equal(other.places(size), twin.places(size))
+                    for other in slices
+                ):
+                    mine, theirs = self._names[piece.module], self._names[module]
+                    return (
+                        f"{mine}.{piece.parameter} is one parameter with {theirs}.{parameter}, "
+                        "which does not share these channels"
+                    )
+        return None
 
     def _record(self, output: Any) -> list[Tensor]:
         tensors = [t for t in tensors_of(output) if t.grad_fn is not None]
@@ -138,6 +160,9 @@ class ChannelGraph:
                 return "the model returns them"
             if dep.target.module in keep:
                 return f"{self._graph._module2name[dep.target.module]} is ignored"
+        for piece in pieces(group):
+            if piece.role == "consumer" and int(piece.positions.max()) >= _inputs(piece.module):
+                return f"{self._names[piece.module]} reads them in an order that cannot be traced"
         unknown = opaque(group)
         return f"they reach {unknown[0]}" if unknown else None
 
@@ -164,7 +189,7 @@ class ChannelGraph:
             return "some are coupled to others and some are not"
         table = torch.tensor(units, dtype=torch.int64)
         for piece in pieces(group):
-            if _owned(piece.places, piece, table).numel() == 0:
+            if _owned(piece.places, piece.channels, table).numel() == 0:
                 return f"{piece.label} has a different share in each"
         return table
 
@@ -221,21 +246,21 @@ def _blocks(module: nn.Module) -> int:
     return 1
 
 
-def _owned(places: Tensor, piece: Piece, units: Tensor) -> Tensor:
+def _owned(places: Tensor, channels: Tensor, units: Tensor) -> Tensor:
     """Places of each unit, ascending: int64 ``[size, width]``; width 0 if units have unlike numbers."""
     unit_of = torch.full((int(units.max()) + 1,), -1, dtype=torch.int64)
     unit_of[units.flatten()] = torch.arange(units.shape[0]).repeat_interleave(units.shape[1])
-    pairs = torch.unique(torch.stack([unit_of[piece.channels], places]), dim=1)
+    pairs = torch.unique(torch.stack([unit_of[channels], places]), dim=1)
     counts = torch.bincount(pairs[0], minlength=units.shape[0])
     if not bool((counts == counts[0]).all()):
         return torch.empty(units.shape[0], 0, dtype=torch.int64)
     return pairs[1].reshape(units.shape[0], -1)
 
 
-def _unless_plain(index: Tensor) -> Tensor | None:
-    """``None`` for units that lie one after the other, which need no index."""
-    plain = torch.arange(index.numel()).reshape(index.shape)
-    return None if torch.equal(index, plain) else index
+def _inputs(module: nn.Module) -> int:
+    """Channels that a linear layer or convolution reads."""
+    size: Any = module.in_channels if isinstance(module, nn.modules.conv._ConvNd) else module.in_features
+    return int(size)
 
 
 def _channel_dim(module: nn.Module) -> int:

@@ -5,70 +5,37 @@ from __future__ import annotations
 import copy
 import fnmatch
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import UnsupportedModelError
-from ..groups import Gate, Group, Slice
-from ..modes import evaluating
+from ..groups import Group, SlicedGroup
 from . import register
 from .base import Granularity
-from .channel_graph import ChannelGraph, Excluded, Part, call, shapes
+from .channel_check import Checker
+from .channel_graph import ChannelGraph, Excluded, Part
 from .time_limit import run_within
 
 logger = logging.getLogger(__name__)
 
 
-class ChannelGroup(Group):
+class ChannelGroup(SlicedGroup):
     """Channels that convolutions or linear layers make together, with all that reads or scales them.
 
-    Args:
-        graph: of the model; shared by all its groups.
-        part: one of its parts.
+    Its gates are the inputs of all layers that read the channels: without them there, the channels are gone.
+
+    Attributes:
         example_inputs: the inputs that the model was traced with.
     """
 
-    def __init__(self, graph: ChannelGraph, part: Part, example_inputs: Any) -> None:
-        self._graph, self._part, self._version = graph, part, -1
+    def __init__(self, part: Part, example_inputs: Any = None) -> None:
+        super().__init__(
+            part.name, "channels", part.size, gates=part.gates, slices=part.slices, followers=part.followers
+        )
         self.example_inputs = example_inputs
-        super().__init__(part.name, "channels", part.units.shape[0])
-
-    @property
-    def slices(self) -> tuple[Slice, ...]:
-        """Parameters of the channels; positions move as other groups are slimmed, and are read anew."""
-        self._refresh()
-        return self._slices
-
-    @slices.setter
-    def slices(self, value: Sequence[Slice]) -> None:
-        self._slices = tuple(value)
-
-    @property
-    def gates(self) -> tuple[Gate, ...]:
-        """The inputs of all layers that read the channels: without them there, the channels are gone."""
-        self._refresh()
-        return self._gates
-
-    @gates.setter
-    def gates(self, value: Sequence[Gate]) -> None:
-        self._gates = tuple(value)
-
-    def keep(self, indices: Tensor) -> None:
-        indices = self.checked(indices)
-        if indices.numel() == self.size:
-            return
-        with preserved(self._graph.model):
-            self._graph.keep(self._part, indices)
-        self.size = indices.numel()
-
-    def _refresh(self) -> None:
-        if self._version != self._graph.version:
-            self._version = self._graph.version
-            self._slices, self._gates = self._graph.describe(self._part)
 
 
 @register("channels")
@@ -76,10 +43,11 @@ class Channels(Granularity):
     """Output channels of convolutions and linear layers of any module torch-pruning can trace.
 
     Coupled layers (residual sums, norms, what reads the channels) come from torch-pruning's dependency graph
-    (Fang et al., "DepGraph: Towards Any Structural Pruning", 2023), and so does the cutting. Left out are
-    what the model returns, what ``ignore`` names, and what cannot be narrowed: each candidate is tried on a
-    copy of the model first, which must still run and give the same shapes. Known transformer families have
-    granularities of their own (``heads``, ``neurons``), which need no tracing.
+    (Fang et al., "DepGraph: Towards Any Structural Pruning", 2023). Left out are what the model returns, what
+    ``ignore`` names, and what cannot be narrowed: candidates are tried on a copy of the model first, which,
+    without some of their units, must give what it gives with them at zero (and out of the norms), twice in
+    a row. Known transformer families have granularities of their own (``heads``, ``neurons``), which need no
+    tracing and go together with this one: what they own is left out here.
 
     Args:
         example_inputs: arguments of one forward call: a tensor, a tuple, or a mapping of keywords.
@@ -89,6 +57,8 @@ class Channels(Granularity):
     Attributes:
         excluded: after :meth:`groups`: name of the layer -> why its channels are left out.
     """
+
+    gives_way = True
 
     def __init__(
         self,
@@ -114,9 +84,9 @@ class Channels(Granularity):
                 "e.g. Channels(example_inputs=torch.randn(1, 3, 32, 32))",
             )
         ignored = self._ignored(model)
+        self.excluded = {}
         try:
-            with preserved(model):
-                graph, parts = run_within(self.time_limit, lambda: self._find(model, ignored))
+            parts = run_within(self.time_limit, lambda: self._find(model, ignored))
         except TimeoutError as error:
             raise UnsupportedModelError(
                 f"tracing {type(model).__name__} with torch-pruning did not end within {self.time_limit:g} s",
@@ -135,31 +105,23 @@ class Channels(Granularity):
             raise UnsupportedModelError(
                 f"{type(model).__name__} has no channels that can be removed ({reasons or 'no layers'})"
             )
-        return [ChannelGroup(graph, part, self.example_inputs) for part in parts]
+        return [ChannelGroup(part, self.example_inputs) for part in parts]
 
-    def _find(self, model: nn.Module, ignored: Sequence[str]) -> tuple[ChannelGraph, list[Part]]:
-        """Try everything on a copy, then trace the model itself, which stays as it is."""
+    def _find(self, model: nn.Module, ignored: Sequence[str]) -> list[Part]:
+        """Everything is traced and tried on copies: the model itself is not run."""
+        twin = copy.deepcopy(model).eval()
+        for parameter in twin.parameters():
+            # torch-pruning follows the autograd graph, which frozen parameters do not make.
+            parameter.requires_grad_(parameter.is_floating_point() or parameter.is_complex())
         with torch.enable_grad():
-            self.excluded = {}
-            usable = set(self._tried(model, ignored))
-            graph = ChannelGraph(model, self.example_inputs)
-            parts = [p for p in graph.parts(ignored) if isinstance(p, Part) and p.name in usable]
-        return graph, parts
-
-    def _tried(self, model: nn.Module, ignored: Sequence[str]) -> Iterator[str]:
-        """Names of parts that a copy of the model can lose a unit of, and still run."""
-        trial = ChannelGraph(copy.deepcopy(model), self.example_inputs)
-        expected = shapes(call(trial.model, self.example_inputs))
-        for part in list(trial.parts(ignored)):
-            if isinstance(part, Excluded):
-                self.excluded[part.name] = part.reason
-                continue
-            reason = _failure(trial, part, self.example_inputs, expected)
-            if reason is None:
-                yield part.name
-            else:
-                self.excluded[part.name] = reason
-                trial = ChannelGraph(copy.deepcopy(model), self.example_inputs)
+            found = list(ChannelGraph(twin, self.example_inputs).parts(ignored))
+        self.excluded = {part.name: part.reason for part in found if isinstance(part, Excluded)}
+        parts = {part.name: part for part in found if isinstance(part, Part)}
+        checker = Checker(twin, self.example_inputs)
+        usable = {group.name for group in checker.usable([ChannelGroup(p) for p in parts.values()])}
+        self.excluded |= checker.reasons
+        originals = dict(zip(twin.modules(), model.modules(), strict=True))
+        return [part.moved(originals) for part in parts.values() if part.name in usable]
 
     def _ignored(self, model: nn.Module) -> list[str]:
         """Names of the modules in ``ignore``, and of those inside them."""
@@ -177,32 +139,3 @@ class Channels(Granularity):
                 )
             found.extend(n for m in matches for n in names if n == m or n.startswith(f"{m}."))
         return found
-
-
-def _failure(
-    trial: ChannelGraph, part: Part, example_inputs: Any, expected: list[tuple[int, ...]]
-) -> str | None:
-    """Why the model does not run without one unit of the part; ``None`` if it does."""
-    try:
-        trial.keep(Part(part.name, part.units), torch.arange(part.units.shape[0] - 1))
-        with torch.no_grad():
-            found = shapes(call(trial.model, example_inputs))
-    except Exception as error:
-        return f"without one of them the model fails ({type(error).__name__}: {error})"
-    return None if found == expected else f"without one of them the model's output is {found}, not {expected}"
-
-
-@contextmanager
-def preserved(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and all parameters requiring gradients, for tracing and cutting; then as it was."""
-    flags = {name: p.requires_grad for name, p in model.named_parameters()}
-    try:
-        for parameter in model.parameters():
-            # torch-pruning follows the autograd graph, which frozen parameters do not make.
-            parameter.requires_grad_(parameter.is_floating_point() or parameter.is_complex())
-        with evaluating(model):
-            yield
-    finally:
-        # By name: cutting puts new parameters in the place of the old ones.
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(flags[name])

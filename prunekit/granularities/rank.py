@@ -41,6 +41,11 @@ class RankGroup(Group):
         return getattr(self._owner, self._attribute)
 
     @property
+    def replaces(self) -> tuple[nn.Module, ...]:
+        """The word embedding: its factors take its place."""
+        return (self.words,)
+
+    @property
     def unit_parameters(self) -> int:
         """A rank owns a column of the first factor and a row of the second."""
         return sum(self.words.weight.shape)

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# How long a stopped thread may take to notice; only code outside Python can take longer.
-_GRACE = 10.0
+# How long a stopped thread may take to notice; only code outside Python can take longer, and is left behind.
+_GRACE = 2.0
 
 
 class _Stopped(BaseException):

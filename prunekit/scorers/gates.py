@@ -119,7 +119,12 @@ class GateReader:
 def unit_sums(group: Group, gate: Gate, value: Tensor, gradient: Tensor, per_example: bool) -> Tensor:
     """Sum ``value * gradient`` over all but units (and examples): float64 ``[size]``, ``[B, size]``."""
     dim = gate.dim % value.dim()
-    if gate.index is None and value.shape[dim] != group.size * gate.width:
+    length = value.shape[dim]
+    if gate.index is None:
+        fits = length == group.size * gate.width
+    else:
+        fits = gate.index.shape[0] == group.size and int(gate.index.max()) < length
+    if not fits:
         raise UnsupportedModelError(
             f"{group.name}: dimension {gate.dim} of the activation {tuple(value.shape)} at "
             f"{type(gate.module).__name__} is not {group.size} units of width {gate.width}",

@@ -12,7 +12,7 @@ import torch_pruning as tp
 from families import backbone
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pruning_toys import images, small_cnn
+from pruning_toys import images, masked, small_cnn
 from torch import nn
 
 from prunekit.dependency_graph import pieces
@@ -62,26 +62,6 @@ MODELS = {
         {"left": 4, "right": 6, "join": 4, "grouped": 6, "up": 5, "gated": 5},
     ),
 }
-
-
-def masked(group, kept, model, inputs):
-    """The model's output with every other unit's activations zero where they are read."""
-    hooks = []
-    for gate in group.gates:
-        index = torch.arange(group.size * gate.width).reshape(group.size, gate.width)
-        index = gate.index if gate.index is not None else index
-
-        def zero(module, args, gate=gate, index=index):
-            value = args[0].clone()
-            gone = [u for u in range(group.size) if u not in kept]
-            value.movedim(gate.dim, 0)[index[gone].flatten()] = 0
-            return (value,)
-
-        hooks.append(gate.module.register_forward_pre_hook(zero))
-    output = model(inputs)
-    for hook in hooks:
-        hook.remove()
-    return output
 
 
 @pytest.mark.parametrize("name", MODELS)

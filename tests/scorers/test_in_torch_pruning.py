@@ -159,3 +159,55 @@ def test_scorers_that_need_gradients_say_so():
             scorers.build(name)(group)
     with pytest.raises(TrainingError, match="already summed"):
         scorers.build("taylor_example")(group)
+
+
+class Concatenated(nn.Module):
+    """Two branches that a third layer reads side by side, and one of them once more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 6, 1)
+        self.join, self.again, self.head = nn.Conv2d(10, 5, 1), nn.Conv2d(16, 5, 1), nn.Linear(5, 3)
+
+    def forward(self, x):
+        left, right = torch.relu(self.left(x)), torch.relu(self.right(x))
+        twice = self.again(torch.cat([right, left, right], 1))
+        return self.head(torch.relu(self.join(torch.cat([left, right], 1)) + twice).mean((2, 3)))
+
+
+@pytest.mark.parametrize("name", ["magnitude", "taylor", "taylor_published"])
+def test_concatenated_channels_by_hand(name):
+    """Also after torch-pruning has pruned once."""
+    torch.manual_seed(0)
+    model = Concatenated().eval()
+    graph = tp.DependencyGraph().build_dependency(model, images(1))
+    for _ in range(2):
+        model.zero_grad()
+        loss(model, images()).backward()
+        a, b = model.left.out_channels, model.right.out_channels
+        owned = {
+            model.left: [(model.join, slice(0, a)), (model.again, slice(b, b + a))],
+            model.right: [
+                (model.join, slice(a, a + b)),
+                (model.again, slice(0, b)),
+                (model.again, slice(b + a, b + a + b)),
+            ],
+        }
+        for layer, reads in owned.items():
+            every = list(range(layer.out_channels))
+            group = graph.get_pruning_group(layer, tp.prune_conv_out_channels, every)
+            total = sum(_products(name, m.weight)[:, columns].sum((0, 2, 3)) for m, columns in reads)
+            if name != "taylor":
+                total = total + _products(name, layer.weight).sum((1, 2, 3))
+            if name == "magnitude":
+                total = (total + layer.bias.square()).sqrt()
+            found = scorers.build(name)(group)
+            assert torch.allclose(found, total.detach().abs(), rtol=1e-4, atol=1e-7)
+        graph.get_pruning_group(model.right, tp.prune_conv_out_channels, [0, 3]).prune()
+
+
+def _products(name, weight):
+    if name == "magnitude":
+        return weight.square()
+    product = weight * weight.grad
+    return product if name == "taylor" else product.abs()
