@@ -168,7 +168,7 @@ def _class_named(source: Path, config: Any) -> type[PreTrainedModel]:
     if not (isinstance(kind, type) and issubclass(kind, PreTrainedModel)):
         raise CheckpointError(
             f"{shown(str(source))} holds a {shown(str(name))}, which is not a class of transformers",
-            f"load it with the class itself: {shown(str(name))}.from_pretrained(...), after `import prunekit`",
+            f"import prunekit, then load it with the class itself: {shown(str(name))}.from_pretrained(...)",
         )
     return kind
 
@@ -212,8 +212,8 @@ def _read_back(model: PreTrainedModel, folder: Path) -> None:
     if found != wanted:
         name = next(n for n in {**wanted, **found} if found.get(n) != wanted.get(n))
         raise CheckpointError(
-            f"the model that was written could not be loaded: {name} would be {_size(found.get(name))}, and is "
-            f"{_size(wanted.get(name))}",
+            f"the model that was written could not be loaded: {name} would be {_size(found.get(name))}, "
+            f"and is {_size(wanted.get(name))}",
             "the model was changed in more than sizes, beside its configuration: change that too",
         )
 

@@ -1,9 +1,9 @@
 """How ``transformers`` loads pruned models: as it loads any other, with the recorded sizes.
 
-``transformers`` keeps one place where a model may be changed between the moment it is built and the moment its
-weights are read: the loading methods of quantised models. Here one is registered under the name ``prunekit``. It
-narrows the model (see :mod:`prunekit.sizes`) and then takes every mark of quantisation off again, so that training,
-``.half()`` and adapters treat it as any other.
+``transformers`` keeps one place where a model may be changed between the moment it is built and the moment
+its weights are read: the loading methods of quantised models. Here one is registered under the name
+``prunekit``. It narrows the model (see :mod:`prunekit.sizes`) and then takes every mark of quantisation off
+again, so that training, ``.half()`` and adapters treat it as any other.
 """
 
 from __future__ import annotations
@@ -84,21 +84,21 @@ class PrunedLoader(HfQuantizer):
 def _refuse_random_language(model: PreTrainedModel) -> None:
     """Refuse to make a language model of an encoder that was saved with another task's head.
 
-    Another head is a good beginning for training, but text from a head that nobody has trained, on layers that
-    see what comes after a word, is noise.
+    Another head is a good beginning for training, but text from a head that nobody has trained, on layers
+    that see what comes after a word, is noise.
 
     Raises:
         CheckpointError: naming both classes.
     """
     saved = next(iter(model.config.architectures or ()), "")
     is_other_task = "For" in saved and not any(part in saved for part in ("LM", "PreTraining", "Generation"))
-    if is_other_task and model.can_generate() and not architecture_of(model).causal:
-        if not getattr(model.config, "is_encoder_decoder", False):
-            raise CheckpointError(
-                f"the folder holds a {saved}, which has no head for language, and {type(model).__name__} "
-                "would have a random one",
-                "load it with the auto class of its task, or take a folder with a language model",
-            )
+    decodes = getattr(model.config, "is_encoder_decoder", False) or architecture_of(model).causal
+    if is_other_task and model.can_generate() and not decodes:
+        raise CheckpointError(
+            f"the folder holds a {saved}, which has no head for language, and {type(model).__name__} "
+            "would have a random one",
+            "load it with the auto class of its task, or take a folder with a language model",
+        )
 
 
 if METHOD not in AUTO_QUANTIZER_MAPPING:

@@ -1,4 +1,4 @@
-"""Pruned models that a plain configuration can say: all layers alike, and the width of a head written down."""
+"""Pruned models that a plain configuration can say: all layers alike, the width of a head written down."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def _write(config: Any, stack: str, old: tuple[int, int, int], new: tuple[int, i
     every = [config, *(getattr(config, name) for name in config.sub_configs)]
     owners = [c for c in every if isinstance(c, PretrainedConfig)]
     heads = bool(new[2])
-    names = {name: (old[0], new[0]) for name in (QUERIES if heads else (*NEURONS, *EXPERTS))}
+    names = dict.fromkeys(QUERIES if heads else (*NEURONS, *EXPERTS), (old[0], new[0]))
     if heads:
-        names |= {name: (old[1], new[1]) for name in KEYS}
+        names |= dict.fromkeys(KEYS, (old[1], new[1]))
     for owner in owners:
         for name, (was, now) in names.items():
             for key in (name, f"{side}_{name}"):

@@ -231,7 +231,10 @@ class Pruner:
         try:
             record(model)
         except CheckpointError as error:
-            warnings.warn(f"what save_pretrained writes of this model cannot be read back: {error.message}", stacklevel=4)
+            warnings.warn(
+                f"what save_pretrained writes of this model cannot be read back: {error.message}",
+                stacklevel=4,
+            )
 
     def _sizes(self, fraction: float) -> tuple[dict[str, int], str]:
         """Sizes at a fraction of the way, and what to say of them."""

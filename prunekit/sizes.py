@@ -9,11 +9,11 @@ sizes differ from those that the configuration builds. These are written beside 
         "attributes": {"bert.encoder.layer.0.attention.self": {"num_attention_heads": 2, ...}, ...}
     }
 
-``sizes`` has a length for every dimension that was cut, and ``null`` for one that the configuration says, so that
-another number of labels or a grown vocabulary still reaches the model. An embedding ``E`` in two factors is said
-by ``E.embedding.weight`` and ``E.projection.weight``. ``attributes`` are the numbers that modules keep of their
-sizes. ``transformers`` reads a model in this form through the loading method that :mod:`prunekit.loading`
-registers; nothing is quantised.
+``sizes`` has a length for every dimension that was cut, and ``null`` for one that the configuration says,
+so that another number of labels or a grown vocabulary still reaches the model. An embedding ``E`` in two
+factors is said by ``E.embedding.weight`` and ``E.projection.weight``. ``attributes`` are the numbers that
+modules keep of their sizes. ``transformers`` reads a model in this form through the loading method that
+:mod:`prunekit.loading` registers; nothing is quantised.
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ def skeleton(kind: type[PreTrainedModel], config: Any) -> PreTrainedModel:
 def apply(model: nn.Module, changes: Mapping[str, Any]) -> None:
     """Give a fresh model the recorded sizes, in place. What was done already is left as it is.
 
-    Names are those of the model that was saved; a model of another task, with or without the backbone's prefix,
-    takes what it has.
+    Names are those of the model that was saved; a model of another task, with or without the backbone's
+    prefix, takes what it has.
 
     Args:
         model: as its configuration builds it, on any device.
@@ -155,7 +155,7 @@ def apply(model: nn.Module, changes: Mapping[str, Any]) -> None:
     found = {}
     for name, size in sizes.items():
         for known in _spellings(name, prefix):
-            factor = known.endswith(_FACTORS) and _owner(known) in modules
+            factor = known.endswith(_FACTORS) and isinstance(modules.get(_owner(known)), nn.Embedding)
             if known in names or factor:
                 found[known] = size
                 break
@@ -183,8 +183,8 @@ def _differences(name: str, before: torch.Size, after: torch.Size) -> list[int |
     if len(before) != len(after) or any(n > b for b, n in zip(before, after, strict=True)):
         raise CheckpointError(
             f"{name} is {tuple(after)}, and the model's configuration builds {tuple(before)}",
-            "change the configuration together with the model (e.g. model.resize_token_embeddings), so that it "
-            "builds at least these sizes",
+            "change the configuration together with the model (e.g. model.resize_token_embeddings), so that "
+            "it builds at least these sizes",
         )
     return [None if n == b else n for b, n in zip(before, after, strict=True)]
 
@@ -209,7 +209,7 @@ def _apply_sizes(model: nn.Module, sizes: Mapping[str, list[int | None]]) -> Non
         owner = modules.get(_owner(name)) if name.endswith(_FACTORS) else None
         if isinstance(owner, nn.Embedding):
             _factorise(model, _owner(name), owner, size)
-        elif owner is None:
+        elif not isinstance(owner, FactorizedEmbedding):
             _narrow(modules[path], leaf, name, size)
 
 

@@ -1,7 +1,7 @@
 """Folders of pruned models as earlier versions wrote them: ``config.json`` of type ``prunekit_slim``.
 
-They hold the sizes of layers in the configuration, around the model's own. They are still read, and what is read
-is saved in the present form (:mod:`prunekit.sizes`).
+They hold the sizes of layers in the configuration, around the model's own. They are still read, and what is
+read is saved in the present form (:mod:`prunekit.sizes`).
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from torch import nn
 class ConfigView:
     """A configuration with some values of a module's own; all else is read from, and written to, the model's.
 
-    Some families read the number of heads from the configuration in every forward call. Once layers differ, each
-    needs a number of its own.
+    Some families read the number of heads from the configuration in every forward call. Once layers differ,
+    each needs a number of its own.
 
     Args:
         config: the model's.

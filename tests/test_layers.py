@@ -12,7 +12,17 @@ PACKAGE = Path(__file__).parents[1] / "prunekit"
 # Lowest first. A room imports from its own tier and from those below it.
 TIERS = [
     {"errors", "text", "arguments", "settings", "registry", "files", "console", "machine", "groups", "modes"}
-    | {"architectures", "dependency_graph", "pretrained", "digests", "views", "wrappers", "module_sizes", "optimizers", "undo"},
+    | {
+        "architectures",
+        "dependency_graph",
+        "pretrained",
+        "digests",
+        "views",
+        "wrappers",
+        "module_sizes",
+        "optimizers",
+        "undo",
+    },
     {"sizes"},
     {"granularities", "scorers", "schedulers", "budgets", "costs", "exits", "slim", "loading", "plain"},
     {"pruner", "distill", "reports", "data", "models", "checkpoints", "runtime", "testing"}

@@ -8,7 +8,6 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..errors import UnsupportedModelError
 from ..registry import Registry
 from .base import Architecture, AttentionParts, FeedForwardParts, Place, PostNormEncoder
 from .blocks import Block, Kind
@@ -125,10 +124,10 @@ __all__ = [
     "last_token",
     "longest_input",
     "narrowed",
-    "register",
-    "registry",
     "prunable_architecture",
+    "register",
     "registered_for",
+    "registry",
     "reshape",
     "select_rows",
     "shape_of",
