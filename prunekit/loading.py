@@ -92,8 +92,9 @@ def _refuse_random_language(model: PreTrainedModel) -> None:
     """
     saved = next(iter(model.config.architectures or ()), "")
     is_other_task = "For" in saved and not any(part in saved for part in ("LM", "PreTraining", "Generation"))
-    decodes = getattr(model.config, "is_encoder_decoder", False) or architecture_of(model).causal
-    if is_other_task and model.can_generate() and not decodes:
+    if not is_other_task or not model.can_generate():
+        return
+    if not (getattr(model.config, "is_encoder_decoder", False) or architecture_of(model).causal):
         raise CheckpointError(
             f"the folder holds a {saved}, which has no head for language, and {type(model).__name__} "
             "would have a random one",

@@ -27,10 +27,12 @@ def plain_config(model: PreTrainedModel) -> PretrainedConfig:
     if recorded(config) is not None:
         delattr(config, KEY)
     before = _sizes(skeleton(type(model), config))
-    for (stack, kind), sizes in _sizes(model).items():
+    for (stack, part), sizes in _sizes(model).items():
         if len(set(sizes)) > 1:
-            raise _cannot(f"the layers of {stack or 'the model'} have {kind} of {sorted(set(sizes))}")
-        old = before[stack, kind][0]
+            unit = "heads" if sizes[0][2] else "neurons"
+            counts = ", ".join(str(count) for count in sorted({count for count, *_ in sizes}))
+            raise _cannot(f"{stack} has layers of {counts} {unit}, and a configuration has one number")
+        old = before[stack, part][0]
         _write(config, stack, old, sizes[0])
     try:
         rest = changes_of(model, config)
