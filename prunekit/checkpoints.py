@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, load_model, save_model
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
 from . import __version__
@@ -24,7 +25,7 @@ from .files import sync
 from .groups import holders_of
 from .module_sizes import follow
 from .plain import plain_config
-from .pretrained import json_object, read_config, reading, refuse_not_finite
+from .pretrained import described, json_object, read_config, reading, refuse_not_finite
 from .sizes import KEY, apply, record, recorded, skeleton
 from .slim import SlimConfig, SlimLoader
 from .text import shown
@@ -136,7 +137,10 @@ def load(folder: str | os.PathLike[str], *, into: nn.Module | None = None, **kwa
 
 def _load_described(source: Path, arguments: dict[str, Any]) -> nn.Module:
     """A model of ``transformers``, or one with exits, as its ``config.json`` describes it."""
-    config = read_config(source)
+    found = described(source)
+    if found.get("model_type") not in CONFIG_MAPPING:
+        raise _not_of_transformers(source, found.get("architectures"))
+    config = read_config(source, found=found)
     loader: Any
     if isinstance(config, MultiExitConfig):
         loader = MultiExitForSequenceClassification
@@ -166,11 +170,16 @@ def _class_named(source: Path, config: Any) -> type[PreTrainedModel]:
     name = next(iter(config.architectures or ()), None)
     kind = getattr(transformers, name, None) if isinstance(name, str) else None
     if not (isinstance(kind, type) and issubclass(kind, PreTrainedModel)):
-        raise CheckpointError(
-            f"{shown(str(source))} holds a {shown(str(name))}, which is not a class of transformers",
-            f"import prunekit, then load it with the class itself: {shown(str(name))}.from_pretrained(...)",
-        )
+        raise _not_of_transformers(source, config.architectures)
     return kind
+
+
+def _not_of_transformers(source: Path, architectures: Any) -> CheckpointError:
+    name = shown(str(architectures[0])) if isinstance(architectures, list) and architectures else "its class"
+    return CheckpointError(
+        f"{shown(str(source))} holds a model whose class ({name}) is not one of transformers",
+        f"import prunekit, then load it with the class itself: {name}.from_pretrained(...)",
+    )
 
 
 class _Narrowed:
