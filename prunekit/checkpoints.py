@@ -26,7 +26,7 @@ from .groups import holders_of
 from .module_sizes import follow
 from .plain import plain_config
 from .pretrained import described, json_object, read_config, reading, refuse_not_finite
-from .sizes import KEY, apply, record, recorded, skeleton
+from .sizes import KEY, apply, counts_of, record, recorded, skeleton
 from .slim import SlimConfig, SlimLoader
 from .text import shown
 from .wrappers import unwrapped
@@ -104,7 +104,9 @@ def load(folder: str | os.PathLike[str], *, into: nn.Module | None = None, **kwa
         folder: the folder.
         into: for modules that are not of ``transformers``: a fresh, unpruned model, which is narrowed to the
             recorded shapes in place and returned.
-        kwargs: passed to ``from_pretrained``, e.g. ``attn_implementation="eager"``.
+        kwargs: passed to ``from_pretrained``, e.g. ``attn_implementation="eager"``. A ``quantization_config``
+            quantises the pruned model as it is loaded, which ``from_pretrained`` of transformers refuses: there
+            a model has one loading method.
 
     Raises:
         CheckpointError: no such folder, or an unreadable, truncated, contradictory or foreign one.
@@ -127,7 +129,8 @@ def load(folder: str | os.PathLike[str], *, into: nn.Module | None = None, **kwa
                 model = _load_into(source, into)
             else:
                 model = _load_described(source, kwargs)
-            refuse_not_finite(model, name)
+            if "quantization_config" not in kwargs:  # what is quantised holds whole numbers
+                refuse_not_finite(model, name)
     except PrunekitError as error:
         if name in error.message:
             raise
@@ -265,9 +268,8 @@ def _write(model: nn.Module, folder: Path, plain: bool) -> None:
     else:
         save_model(model, str(folder / WEIGHTS_FILE))
         shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
-        (folder / SHAPES_FILE).write_text(
-            json.dumps({"class": type(model).__name__, "shapes": shapes}, indent=1)
-        )
+        summary = {"class": type(model).__name__, "shapes": shapes, "attributes": counts_of(model)}
+        (folder / SHAPES_FILE).write_text(json.dumps(summary, indent=1))
 
 
 def _load_into(source: Path, into: nn.Module | None) -> nn.Module:
@@ -292,6 +294,8 @@ def _load_into(source: Path, into: nn.Module | None) -> nn.Module:
                 follow(other)
     # Strict, but for tied tensors, of which the file holds one.
     load_model(into, source / WEIGHTS_FILE)
+    if (source / SHAPES_FILE).exists():
+        apply(into, {"attributes": json_object(source / SHAPES_FILE).get("attributes", {})})
     return into.eval()
 
 

@@ -270,6 +270,18 @@ def _attributes(model: nn.Module, fresh: nn.Module) -> dict[str, dict[str, int]]
     return found
 
 
+def counts_of(model: nn.Module) -> dict[str, dict[str, int]]:
+    """Whole numbers that modules of a model's own classes keep, by path and name: numbers of heads may be among
+    them. For models without a configuration to compare them with.
+    """
+    found = {
+        path: {key: value for key, value in vars(module).items() if _is_count(key, value)}
+        for path, module in model.named_modules()
+        if not type(module).__module__.startswith("torch.")
+    }
+    return {path: counts for path, counts in found.items() if counts}
+
+
 def _is_count(key: str, value: Any) -> bool:
     return not key.startswith("_") and type(value) is int
 

@@ -29,6 +29,7 @@ from transformers import (
 
 import prunekit
 from prunekit.errors import CheckpointError, UnsupportedModelError
+from prunekit.groups import SlicedGroup
 from prunekit.sizes import recorded
 
 AUTOS = [
@@ -259,8 +260,36 @@ def test_folders_of_earlier_versions(kind, tmp_path):
     model.save_pretrained(tmp_path)
     inner = copy.deepcopy(model.config)
     del inner.quantization_config
-    SlimConfig(model=inner, model_class=kind.__name__, shape=shape_of(model).to_dict()).save_pretrained(tmp_path)
+    SlimConfig(model=inner, model_class=kind.__name__, shape=shape_of(model).to_dict()).save_pretrained(
+        tmp_path
+    )
     for again in (AutoModelForSequenceClassification.from_pretrained(tmp_path), prunekit.load(tmp_path)):
         assert type(again) is kind and torch.equal(run(again.eval()), run(model))
     again.save_pretrained(tmp_path / "new")
     assert torch.equal(run(kind.from_pretrained(tmp_path / "new")), run(model))
+
+
+class OwnAttention(nn.Module):
+    """Reshapes by a number that it keeps."""
+
+    def __init__(self, heads=4, width=8):
+        super().__init__()
+        self.heads = heads
+        self.inside, self.outside = nn.Linear(6, heads * width), nn.Linear(heads * width, 6)
+
+    def forward(self, x):
+        hidden = self.inside(x).view(*x.shape[:-1], self.heads, -1)
+        return self.outside(hidden.softmax(-1).flatten(-2))
+
+
+def test_a_module_of_ones_own_keeps_its_numbers(tmp_path):
+    torch.manual_seed(0)
+    model, x = nn.Sequential(OwnAttention(), nn.ReLU()).eval(), torch.randn(2, 6)
+    inner = model[0]
+    pieces = [("inside", "weight", 0), ("inside", "bias", 0), ("outside", "weight", 1)]
+    slices = [prunekit.Slice(getattr(inner, name), key, dim, 8) for name, key, dim in pieces]
+    SlicedGroup("own", "heads", 4, slices=slices).keep(torch.tensor([0, 3]))
+    inner.heads = 2
+    prunekit.save(model, tmp_path / "m")
+    again = prunekit.load(tmp_path / "m", into=nn.Sequential(OwnAttention(), nn.ReLU()))
+    assert again[0].heads == 2 and torch.equal(again(x), model(x))
