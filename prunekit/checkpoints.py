@@ -105,8 +105,8 @@ def load(folder: str | os.PathLike[str], *, into: nn.Module | None = None, **kwa
         into: for modules that are not of ``transformers``: a fresh, unpruned model, which is narrowed to the
             recorded shapes in place and returned.
         kwargs: passed to ``from_pretrained``, e.g. ``attn_implementation="eager"``. A ``quantization_config``
-            quantises the pruned model as it is loaded, which ``from_pretrained`` of transformers refuses: there
-            a model has one loading method.
+            quantises the pruned model as it is loaded, which ``from_pretrained`` of transformers refuses:
+            there a model has one loading method.
 
     Raises:
         CheckpointError: no such folder, or an unreadable, truncated, contradictory or foreign one.

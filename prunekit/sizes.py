@@ -271,8 +271,9 @@ def _attributes(model: nn.Module, fresh: nn.Module) -> dict[str, dict[str, int]]
 
 
 def counts_of(model: nn.Module) -> dict[str, dict[str, int]]:
-    """Whole numbers that modules of a model's own classes keep, by path and name: numbers of heads may be among
-    them. For models without a configuration to compare them with.
+    """Whole numbers that modules of a model's own classes keep, by path and name.
+
+    Numbers of heads may be among them, and there is no configuration to compare them with.
     """
     found = {
         path: {key: value for key, value in vars(module).items() if _is_count(key, value)}
