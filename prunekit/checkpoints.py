@@ -18,7 +18,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
-from . import __version__
+from . import (
+    __version__,
+    loading,  # noqa: F401 - registers how transformers loads pruned models
+)
 from .errors import CheckpointError, PrunekitError
 from .exits import MultiExitConfig, MultiExitForSequenceClassification
 from .files import sync

@@ -16,6 +16,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from . import loading  # noqa: F401 - registers how transformers loads pruned models
 from .architectures import (
     LAYOUTS,
     architecture_of,

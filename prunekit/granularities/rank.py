@@ -106,7 +106,9 @@ class EmbeddingRank(Granularity):
                 "untie them (config.tie_word_embeddings = False) or leave the granularity 'rank' out",
             )
         group = RankGroup(architecture_of(model), backbone_of(model))
-        owners = [name for name, module in model.named_modules() if _owns(module, group.words.weight)]
+        # An output matrix that is tied no longer keeps the weights that it has.
+        inside = [(name, module) for name, module in model.named_modules() if module is not find_output()]
+        owners = [name for name, module in inside if _owns(module, group.words.weight)]
         if len(owners) > 1:
             raise UnsupportedModelError(
                 f"the word embedding is shared by {', '.join(owners)}, so it cannot be factorised alone",
