@@ -15,7 +15,7 @@ from .words import chosen_point, lead_sentence, note_words, summary_sentence
 
 _USAGE = """\
 ```python
-import prunekit  # registers the architecture with transformers
+import prunekit  # tells transformers the sizes; without it, it calls the quantization type unknown
 from transformers import pipeline
 
 classify = pipeline("text-classification", model="path/to/this/folder")

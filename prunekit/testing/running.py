@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from ..architectures import architecture_of, select_rows
 from ..checkpoints import load, save
 from ..errors import UnsupportedModelError
-from ..exits import MultiExitForSequenceClassification
-from ..exits.policies import entropy
+from ..exits import MultiExitForSequenceClassification, entropy
 from ..pruner import Pruner
 from .cases import SIDES, Case, Inputs, Side, distance, floats, numbers_of, real_tokens, refusal, row_alone
 
