@@ -91,7 +91,7 @@ def recorded_inputs(
     layers = backbone.get_submodule(path)
     beside: list[Any] = []
     recorders = nn.ModuleList(_Recorder(layer, notes, beside) for layer in layers)
-    shadow = _with(backbone, path.split("."), recorders)
+    shadow = replaced(backbone, path.split("."), recorders)
     if "pooler" in backbone._modules and backbone.pooler is None:  # some call it all the same
         shadow._modules["pooler"] = nn.Identity()
     takes = inspect.signature(backbone.forward).parameters
@@ -101,7 +101,7 @@ def recorded_inputs(
     elif positions is not None:
         for name, table in backbone.named_modules():
             if "position" in name and "position_ids" in inspect.signature(table.forward).parameters:
-                shadow = _with(shadow, name.split("."), _Positioned(table, positions))
+                shadow = replaced(shadow, name.split("."), _Positioned(table, positions))
     if "use_cache" in takes or "kwargs" in takes:
         given["use_cache"] = False
     shadow(**given)
@@ -114,10 +114,10 @@ def recorded_inputs(
     return notes[0][0], Contexts((context for _, context in notes), of_one)
 
 
-def _with(module: nn.Module, path: Sequence[str], replacement: nn.Module) -> nn.Module:
+def replaced(module: nn.Module, path: Sequence[str], replacement: nn.Module) -> nn.Module:
     """A copy of a module that shares everything with it but what is at ``path``."""
     new = copy.copy(module)
-    inner = replacement if len(path) == 1 else _with(module.get_submodule(path[0]), path[1:], replacement)
+    inner = replacement if len(path) == 1 else replaced(module.get_submodule(path[0]), path[1:], replacement)
     new._modules = {**module._modules, path[0]: inner}
     return new
 

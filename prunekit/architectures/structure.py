@@ -15,6 +15,7 @@ from ..errors import UnsupportedModelError, first_line
 from ..groups import Gate, SlicedGroup
 from .base import Architecture, Place
 from .blocks import Kind, child, is_matrix
+from .recording import replaced
 
 _HOW = (
     "write an adapter: a subclass of prunekit.architectures.Architecture, see docs/parts.md, and try it with "
@@ -166,27 +167,52 @@ def _not_understood(backbone: nn.Module) -> str:
 def _problem(architecture: Structure, backbone: nn.Module, kind: Kind) -> str | None:
     """What is wrong with a way of reading a model; ``None``: nothing was found."""
     try:
-        twin = _on_meta(backbone)
+        found = _running_twin(architecture, backbone)
+        if isinstance(found, str):
+            return found
+        twin, calls = found
         places = [place for place in architecture.places(twin) if place.block.kind == kind]
-        try:
-            calls = _calls(twin, architecture)
-        except Exception as error:
-            return f"it cannot be run on the meta device ({first_line(error)})"
         kinds: dict[str, Place] = {}
         for place in places:
             layer = architecture.stacks(twin)[place.stack][place.layer or 0]
             kinds.setdefault(_kind(layer), place)
         for place in kinds.values():
             layer = architecture.stacks(twin)[place.stack][place.layer or 0]
+            problem = "it is never called"
             if layer in calls:
-                problem = _layer_problem(architecture, layer, kind, *calls[layer])
-                if problem is not None:
-                    return f"{place.stack}.{place.layer} ({type(layer).__name__}): {problem}"
+                problem = _layer_problem(architecture, layer, kind, *calls[layer]) or ""
+            if problem:
+                return f"{place.stack}.{place.layer} ({type(layer).__name__}): {problem}"
         return _coupling_problem(architecture, twin, places)
     except UnsupportedModelError as error:
         return error.message
     except Exception as error:  # whatever the modules of an unknown model raise
         return f"{type(error).__name__}: {first_line(error)}"
+
+
+def _running_twin(
+    architecture: Structure, backbone: nn.Module
+) -> tuple[nn.Module, dict[nn.Module, tuple[Any, Any]]] | str:
+    """The same model without weights, and what its layers are called with; or why it cannot be run.
+
+    Where all layers of a stack are alike, two of them do, unless the model insists on all.
+    """
+    reason = ""
+    for model in dict.fromkeys((_shortened(architecture, backbone), backbone)):
+        try:
+            twin = _on_meta(model)
+            return twin, _calls(twin, architecture)
+        except Exception as error:
+            reason = f"it cannot be run on the meta device ({first_line(error)})"
+    return reason
+
+
+def _shortened(architecture: Structure, backbone: nn.Module) -> nn.Module:
+    """A model with two layers in each stack, which shares everything with the whole one."""
+    for path, layers in architecture.stacks(backbone).items():
+        if len({_kind(layer) for layer in layers}) == 1 and len(layers) > 2:
+            backbone = replaced(backbone, path.split("."), nn.ModuleList(layers[:2]))
+    return backbone
 
 
 def _on_meta(backbone: nn.Module) -> nn.Module:
@@ -207,7 +233,7 @@ def _on_meta(backbone: nn.Module) -> nn.Module:
     return backbone.float().eval()
 
 
-def sample_inputs(backbone: nn.Module, tokens: int = 8, device: str = "cpu") -> dict[str, Tensor]:
+def sample_inputs(backbone: nn.Module, tokens: int = 6, device: str = "cpu") -> dict[str, Tensor]:
     """Inputs that a model of transformers takes, by what its class says and its configuration.
 
     Raises:
@@ -378,9 +404,11 @@ def _filled(layer: nn.Module, noise: Tensor) -> nn.Module:
             tensor.zero_()
             continue
         scale = 0.2 if tensor.dim() < 2 else tensor.shape[-1] ** -0.5
-        tensor.detach().copy_(_drawn(tensor.shape, noise) * scale)
+        flat, scaled = tensor.detach().view(-1), noise * scale
+        for piece in flat.split(len(noise)):  # at once it would take its size again
+            piece.copy_(scaled[: len(piece)])
         if tensor.dim() < 2:
-            tensor.detach().add_(0.5)
+            flat.add_(0.5)
     return real
 
 

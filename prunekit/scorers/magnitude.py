@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..arguments import number
 from ..dependency_graph import per_channel, pieces, root_name
 from ..errors import UnsupportedModelError
-from ..groups import Group
+from ..groups import Group, Slice
 from . import register
 from .base import Loss, Scorer, checked, split_intrinsic
 
@@ -55,7 +55,7 @@ class Magnitude(Scorer):
                 )
             sums = torch.zeros(group.size, dtype=torch.float64)
             for piece in group.slices:
-                sums += piece.per_unit(self._powers(piece.tensor), group.size).cpu()
+                sums += self._by_position(piece)[piece.places(group.size)].sum(dim=1)
             scores[group.name] = checked(group.name, sums.pow(1 / self.p).float())
         return {g.name: scores[g.name] for g in groups}
 
@@ -67,6 +67,18 @@ class Magnitude(Scorer):
             return None
         values = per_channel(group, parts, [self._powers(p.tensor) for p in parts])
         return checked(root_name(group), values.pow(1 / self.p).float())
+
+    def _by_position(self, piece: Slice) -> Tensor:
+        """Sum of |w|^p at each position of a slice's dimension, float64 ``[length]``.
+
+        Nothing of the tensor is copied; what is below float32 is summed in float32.
+        """
+        values, dim = piece.tensor.detach(), piece.dim % piece.tensor.dim()
+        others = [d for d in range(values.dim()) if d != dim]
+        if not others:
+            return self._powers(values).cpu()
+        dtype = torch.promote_types(values.dtype, torch.float32)
+        return torch.linalg.vector_norm(values, self.p, dim=others, dtype=dtype).double().cpu() ** self.p
 
     def _powers(self, values: Tensor) -> Tensor:
         return values.detach().double().abs().pow(self.p)
