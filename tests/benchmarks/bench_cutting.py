@@ -2,12 +2,12 @@
 
     python tests/benchmarks/bench_cutting.py          # prints the figures; a quarter of an hour
 
-The models have random weights: BERT base, and a Llama shape of about a billion parameters in bfloat16 (as many
-key/value heads as queries: torch-pruning's tracing does not return on fewer). Both rank by magnitude and keep
-half of every layer's heads and neurons. Time and the growth of the highest resident size are of all that it
-takes: finding what belongs together, scoring and cutting. Repetitions are interleaved. The last line is about a
-family that prunekit has no adapter for, of 7 billion parameters on the meta device: how long its structure takes
-to verify.
+The models have random weights: BERT base, and a Llama shape of about a billion parameters in bfloat16 (as
+many key/value heads as queries: torch-pruning's tracing does not return on fewer). Both rank by magnitude
+and keep half of every layer's heads and neurons. Time and the growth of the highest resident size are of
+all that it takes: finding what belongs together, scoring and cutting. Repetitions are interleaved. The last
+line is about a family that prunekit has no adapter for, of 7 billion parameters on the meta device: how
+long its structure takes to verify.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/decoder_halved.py MODEL TEXTS HELD_OUT [--steps N]
 
-MODEL is a folder with a causal language model and its tokenizer; TEXTS and HELD_OUT are text files, one text a
-line. Half of the neurons and of the key/value groups go, by Taylor on the first 64 of TEXTS; then it is trained on
-TEXTS for some steps.
+MODEL is a folder with a causal language model and its tokenizer; TEXTS and HELD_OUT are text files, one
+text a line. Half of the neurons and of the key/value groups go, by Taylor on the first 64 of TEXTS; then it
+is trained on TEXTS for some steps.
 """
 
 from __future__ import annotations
