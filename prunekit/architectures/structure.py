@@ -98,10 +98,10 @@ def verified(architecture: Architecture, backbone: nn.Module, kind: Kind) -> Arc
         return architecture
     if kind in architecture._verified:
         return architecture._verified[kind]
-    layout = (kind, type(backbone), tuple((name, p.shape) for name, p in backbone.named_parameters()))
-    if layout not in _TRIED:
-        _TRIED[layout] = _first_reading(backbone, kind)
-    reading, reason = _TRIED[layout]
+    layout = (type(backbone), tuple((name, p.shape) for name, p in backbone.named_parameters()))
+    if (kind, layout) not in _TRIED:
+        _try_readings(backbone, layout)
+    reading, reason = _TRIED[kind, layout]
     if reading is not None:
         architecture._verified[kind] = Structure(backbone, reading[0], **reading[1])
         return architecture._verified[kind]
@@ -112,15 +112,20 @@ def verified(architecture: Architecture, backbone: nn.Module, kind: Kind) -> Arc
     )
 
 
-def _first_reading(backbone: nn.Module, kind: Kind) -> tuple[_Reading | None, str]:
-    """The first way of reading under which nothing is wrong, or what is wrong with the first."""
-    reason = ""
-    for fused, hints in _READINGS if kind == "attention" else _READINGS[:1]:
-        problem = _problem(Structure(backbone, fused, **hints), backbone, kind)
-        if problem is None:
-            return (fused, hints), ""
-        reason = reason or problem
-    return None, reason
+def _try_readings(backbone: nn.Module, layout: Any) -> None:
+    """Note for each kind the first way of reading that holds, or what is wrong with the first."""
+    left: tuple[Kind, ...] = ("attention", "ffn")
+    for reading in _READINGS:
+        fused, hints = reading
+        problems = _problems(Structure(backbone, fused, **hints), backbone, left)
+        for kind in left:
+            if kind not in problems:
+                _TRIED[kind, layout] = (reading, "")
+            else:
+                _TRIED.setdefault((kind, layout), (None, problems[kind]))
+        left = ("attention",)
+        if "attention" not in problems:
+            return
 
 
 def _stack_paths(architecture: Architecture, backbone: nn.Module) -> Iterator[str]:
@@ -164,38 +169,44 @@ def _not_understood(backbone: nn.Module) -> str:
     return "it has no list of layers with matrices in them"
 
 
-def _problem(architecture: Structure, backbone: nn.Module, kind: Kind) -> str | None:
-    """What is wrong with a way of reading a model; ``None``: nothing was found."""
+def _problems(architecture: Structure, backbone: nn.Module, kinds: Sequence[Kind]) -> dict[Kind, str]:
+    """What is wrong with a way of reading a model, for the kinds with which something is."""
+    problems: dict[Kind, str] = {}
     try:
-        found = _running_twin(architecture, backbone)
-        if isinstance(found, str):
-            return found
-        twin, calls = found
-        places = [place for place in architecture.places(twin) if place.block.kind == kind]
-        kinds: dict[str, Place] = {}
+        twin, calls = _running_twin(architecture, backbone)
+        places = [place for place in architecture.places(twin) if place.block.kind in kinds]
+        samples: dict[str, Place] = {}
         for place in places:
             layer = architecture.stacks(twin)[place.stack][place.layer or 0]
-            kinds.setdefault(_kind(layer), place)
-        for place in kinds.values():
+            samples.setdefault(_kind(layer), place)
+        for place in samples.values():
             layer = architecture.stacks(twin)[place.stack][place.layer or 0]
-            problem = "it is never called"
-            if layer in calls:
-                problem = _layer_problem(architecture, layer, kind, *calls[layer]) or ""
-            if problem:
-                return f"{place.stack}.{place.layer} ({type(layer).__name__}): {problem}"
-        return _coupling_problem(architecture, twin, places)
-    except UnsupportedModelError as error:
-        return error.message
+            for kind, problem in _layer_problems(architecture, layer, kinds, calls.get(layer)).items():
+                problems.setdefault(kind, f"{place.stack}.{place.layer} ({type(layer).__name__}): {problem}")
+        left = [place for place in places if place.block.kind not in problems]
+        coupled = _coupling_problem(architecture, twin, left)
+        return problems if coupled is None else dict.fromkeys(kinds, coupled) | problems
     except Exception as error:  # whatever the modules of an unknown model raise
-        return f"{type(error).__name__}: {first_line(error)}"
+        return dict.fromkeys(kinds, _in_words(error)) | problems
+
+
+def _in_words(error: Exception) -> str:
+    return (
+        error.message
+        if isinstance(error, UnsupportedModelError)
+        else f"{type(error).__name__}: {first_line(error)}"
+    )
 
 
 def _running_twin(
     architecture: Structure, backbone: nn.Module
-) -> tuple[nn.Module, dict[nn.Module, tuple[Any, Any]]] | str:
-    """The same model without weights, and what its layers are called with; or why it cannot be run.
+) -> tuple[nn.Module, dict[nn.Module, tuple[Any, Any]]]:
+    """The same model without weights, and what its layers are called with.
 
     Where all layers of a stack are alike, two of them do, unless the model insists on all.
+
+    Raises:
+        UnsupportedModelError: it cannot be run.
     """
     reason = ""
     for model in dict.fromkeys((_shortened(architecture, backbone), backbone)):
@@ -204,7 +215,7 @@ def _running_twin(
             return twin, _calls(twin, architecture)
         except Exception as error:
             reason = f"it cannot be run on the meta device ({first_line(error)})"
-    return reason
+    raise UnsupportedModelError(reason, _HOW)
 
 
 def _shortened(architecture: Structure, backbone: nn.Module) -> nn.Module:
@@ -318,12 +329,32 @@ def _kind(layer: nn.Module) -> str:
 
 
 @torch.no_grad()
-def _layer_problem(
-    architecture: Architecture, layer: nn.Module, kind: Kind, args: Any, kwargs: Any
-) -> str | None:
+def _layer_problems(
+    architecture: Architecture, layer: nn.Module, kinds: Sequence[Kind], call: tuple[Any, Any] | None
+) -> dict[Kind, str]:
+    """What is wrong with one layer, which is filled once: the second kind is tried after the first is cut."""
+    present = [kind for kind in kinds if any(block.kind == kind for block in architecture.blocks(layer))]
+    if call is None:
+        return dict.fromkeys(present, "it is never called")
     noise = torch.randn(_NOISE, generator=torch.Generator().manual_seed(0))
-    real = _filled(layer, noise)
-    args, kwargs = _valued("", args, noise), _valued("", kwargs, noise)
+    args, kwargs = _valued("", call[0], noise), _valued("", call[1], noise)
+    problems: dict[Kind, str] = {}
+    real = None
+    for kind in present:
+        real = _filled(layer, noise) if real is None else real
+        try:
+            problem = _cut_problem(architecture, real, kind, args, kwargs)
+        except Exception as error:  # whatever the modules of an unknown model raise
+            problem = _in_words(error)
+        if problem is not None:
+            problems[kind], real = problem, None
+    return problems
+
+
+def _cut_problem(
+    architecture: Architecture, real: nn.Module, kind: Kind, args: Any, kwargs: Any
+) -> str | None:
+    """Whether hiding every second unit of a layer is the same as removing them, which is done."""
     whole = _hidden(real(*args, **kwargs))
     blocks = [block for block in architecture.blocks(real) if block.kind == kind]
     groups = [
