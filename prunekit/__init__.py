@@ -11,11 +11,10 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import PrunekitError
+from .registration import register_when_needed
 
 if TYPE_CHECKING:
     from .architectures import Architecture
@@ -62,19 +61,7 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *_PUBLIC])
 
 
-def _is_command_line() -> bool:
-    """Whether the process is the command ``prunekit`` (or ``python -m prunekit``) itself."""
-    program = sys.argv[0] if sys.argv else ""
-    if program == "-m":
-        after = sys.orig_argv[sys.orig_argv.index("-m") + 1 :]
-        return bool(after) and after[0].partition(".")[0] == "prunekit"
-    return Path(program).stem == "prunekit"
-
-
-if not _is_command_line():
-    # The auto classes of transformers know prunekit's models from here on. The command line imports what
-    # a command needs, so that `prunekit --help` does not wait for torch.
-    from . import exits, loading, slim  # noqa: F401
+register_when_needed()
 
 __all__ = [
     "Architecture",

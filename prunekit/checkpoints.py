@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from . import (
 )
 from .errors import CheckpointError, PrunekitError
 from .exits import MultiExitConfig, MultiExitForSequenceClassification
-from .files import sync
+from .files import write_folder
 from .groups import holders_of
 from .module_sizes import follow
 from .plain import plain_config
@@ -71,33 +70,21 @@ def save(
             f"{target} exists and is not a model folder that prunekit wrote",
             "give another folder, or move it away",
         )
+
+    def fill(new: Path) -> None:
+        _write(model, new, plain)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(new)
+        if extra is not None:
+            extra(new)
+
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
-            new = Path(temporary) / "new"
-            new.mkdir()
-            _write(model, new, plain)
-            if tokenizer is not None:
-                tokenizer.save_pretrained(new)
-            if extra is not None:
-                extra(new)
-            for path in [*new.rglob("*"), new]:
-                sync(path)
-            old = Path(temporary) / "old"
-            if target.exists():
-                target.rename(old)
-            try:
-                new.rename(target)
-            except OSError:
-                if old.exists():
-                    old.rename(target)
-                raise
+        return write_folder(target, fill)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"cannot write the model to {target}: {error}",
             "make room or give a folder that can be written; what was there before is untouched",
         ) from error
-    return target
 
 
 def load(folder: str | os.PathLike[str], *, into: nn.Module | None = None, **kwargs: Any) -> nn.Module:

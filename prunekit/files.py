@@ -181,3 +181,32 @@ def locked(path: str | os.PathLike[str], *, wait: bool = True) -> Iterator[bool]
             yield False
         else:
             yield True
+
+
+def write_folder(target: Path, fill: Callable[[Path], None]) -> Path:
+    """Have ``fill`` write into a new folder, then put it in the place of ``target``, whole or not at all.
+
+    Args:
+        target: the folder; what it held is replaced.
+        fill: called with an empty folder beside it.
+
+    Raises:
+        OSError: it cannot be written; what was there before is untouched.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
+        new = Path(temporary) / "new"
+        new.mkdir()
+        fill(new)
+        for path in [*new.rglob("*"), new]:
+            sync(path)
+        old = Path(temporary) / "old"
+        if target.exists():
+            target.rename(old)
+        try:
+            new.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            raise
+    return target

@@ -11,7 +11,19 @@ PACKAGE = Path(__file__).parents[1] / "prunekit"
 
 # Lowest first. A room imports from its own tier and from those below it.
 TIERS = [
-    {"errors", "text", "arguments", "settings", "registry", "files", "console", "machine", "groups", "modes"}
+    {
+        "errors",
+        "text",
+        "arguments",
+        "settings",
+        "registry",
+        "registration",
+        "files",
+        "console",
+        "machine",
+        "groups",
+        "modes",
+    }
     | {
         "architectures",
         "dependency_graph",

@@ -102,6 +102,8 @@ def onnx(case: Case) -> None:
     for side in SIDES:
         padded = case.padded(side)
         inputs = {name: padded[name] for name in ("input_ids", "attention_mask")}
+        if "token_type_ids" in [one.name for one in session.get_inputs()]:
+            inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
         with torch.no_grad():
             expected = model(**inputs, all_exits=True).exit_logits
         try:
