@@ -414,6 +414,11 @@ def list_parts(
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors that complete and check YAML."""
+    from .described import has_parts_of_others, shipped_schema
+
+    if not has_parts_of_others():
+        typer.echo(shipped_schema(), nl=False)
+        return
     import json
 
     from .recipes import json_schema

@@ -17,6 +17,8 @@ TIERS = [
         "arguments",
         "settings",
         "registry",
+        "described",
+        "shipped",
         "registration",
         "files",
         "console",

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import warnings
+from importlib import import_module
 from importlib.metadata import EntryPoint
 
 import pytest
 
 from prunekit import registry as registry_module
+from prunekit.commands.parts import KINDS
+from prunekit.described import described, shipped_schema
 from prunekit.errors import RecipeError
+from prunekit.recipes import json_schema
 from prunekit.registry import Registry
 from prunekit.schedulers import Scheduler
 from prunekit.schedulers import registry as schedulers
@@ -151,3 +156,44 @@ def test_the_auto_classes_know_the_models_in_either_order():
 def test_the_command_line_does_not_wait_for_torch():
     light = "import prunekit.cli; assert not {'torch', 'transformers'} & set(sys.modules)"
     run(light, ["/usr/bin/prunekit", "--help"])
+
+
+@pytest.mark.parametrize("package", KINDS.values())
+def test_what_is_listed_is_what_is_registered(package):
+    assert described(package) == import_module(package).registry.entries()
+
+
+def test_the_shipped_schema_is_that_of_the_parts_there_are():
+    made = json.dumps(json_schema(), indent=2) + "\n"
+    assert shipped_schema() == made, (
+        "write prunekit/recipes/schema.json again: json.dumps(prunekit.recipes.json_schema(), indent=2)"
+    )
+
+
+def test_parts_of_another_package_are_listed_from_their_source(monkeypatch, tmp_path):
+    package = tmp_path / "others"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise SystemExit('imported')")
+    (package / "mine.py").write_text('class Mine:\n    """Scores by chance.\n\n    More.\n    """\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    points = [
+        EntryPoint(name, value, "prunekit.scorers")
+        for name, value in (("mine", "others.mine:Mine"), ("gone", "others.none:Gone"))
+    ]
+    monkeypatch.setattr("prunekit.described.entry_points", lambda group: points)
+    with pytest.warns(UserWarning, match="'gone' of an unknown package is left out"):
+        found = {entry.name: entry for entry in described("prunekit.scorers")}
+    assert (found["mine"].summary, found["mine"].origin) == ("Scores by chance.", "others.mine")
+    assert "gone" not in found
+    assert "magnitude" in found
+
+
+def test_importing_prunekit_or_listing_does_not_import_torch():
+    code = "import prunekit, sys; assert not {'torch', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    for command in (["list"], ["schema"], ["--help"]):
+        code = (
+            "import sys; from prunekit.cli import run; "
+            f"assert run({command}) == 0; assert not {{'torch', 'transformers'}} & set(sys.modules)"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

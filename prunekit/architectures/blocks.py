@@ -178,10 +178,12 @@ def attention_block(
         widths: further attributes that are the width of all query heads together.
         head_dim: width of a head; default: as the module says.
     """
+    if not module._modules:
+        return None
     three = _children(module, SEPARATE)
     one = next((m for name in FUSED if is_matrix(m := child(module, name))), None)
-    output = _output(module, parent)
-    if output is None or (three is None and one is None):
+    output = None if three is None and one is None else _output(module, parent)
+    if output is None:
         return None
     width = head_dim or _head_dim(module, parent)
     if width is None or width_in(output) % width:
@@ -295,10 +297,17 @@ def find_blocks(
 
 def _children(module: nn.Module, layouts: Sequence[tuple[str, ...]]) -> tuple[nn.Module, ...] | None:
     """The matrices of the first layout that a module has."""
+    if not module._modules:  # most have none, and this is asked of every module
+        return None
     for names in layouts:
-        found = tuple(child(module, name) for name in names)
-        if all(is_matrix(matrix) for matrix in found):
-            return found  # type: ignore[return-value]
+        found: list[nn.Module] = []
+        for name in names:
+            matrix = child(module, name)
+            if matrix is None or not is_matrix(matrix):
+                break
+            found.append(matrix)
+        else:
+            return tuple(found)
     return None
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 
 from rich.table import Table
 
 from .. import console
+from ..described import described
 from ..errors import PrunekitError
-from ..registry import Registry
+from ..shipped import shipped_recipes
 
 # Kind on the command line -> the package with the registry; also the entry-point group.
 KINDS = {
@@ -41,19 +41,21 @@ def list_kinds(kind: str | None) -> None:
 
 
 def _list_parts(kind: str) -> None:
-    registry: Registry[object] = importlib.import_module(KINDS[kind]).registry
     table = console.table(f"{kind} (entry-point group {KINDS[kind]})", "name", "what it is", "from")
-    for entry in registry.entries():
+    for entry in described(KINDS[kind]):
         table.add_row(entry.name, entry.summary.replace("``", ""), entry.origin)
     _print(table)
 
 
 def _list_recipes() -> None:
-    from ..recipes import load_recipe, shipped_recipes
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     table = console.table("recipes (prunekit apply NAME)", "name", "what it does", "file")
     for name, file in shipped_recipes().items():
-        table.add_row(name, load_recipe(file).description, str(file))
+        said = yaml.load(file.read_text("utf-8"), loader).get("description", "")
+        table.add_row(name, said, str(file))
     _print(table)
 
 

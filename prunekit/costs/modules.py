@@ -46,13 +46,24 @@ class ModuleCost:
     macs: int
 
 
-def module_costs(model: nn.Module, sequence_length: int = 128) -> list[ModuleCost]:
+# Module -> the part and the layer it is of, or the layers that share it.
+_Places = dict[nn.Module, list[tuple[str, int | None]]]
+
+
+def module_costs(
+    model: nn.Module, sequence_length: int = 128, places: _Places | None = None
+) -> list[ModuleCost]:
     """Every parameter and multiply-add of a transformer, once, by part and layer.
+
+    Args:
+        model: the transformer.
+        sequence_length: tokens of the example.
+        places: of its modules, where they are known.
 
     Raises:
         UnsupportedModelError: the model is of no registered architecture.
     """
-    places = _places(model)
+    places = _places(model) if places is None else places
     positions = transformer_positions(model, sequence_length)
     pairs = attention_pairs(model, sequence_length)
     totals: dict[tuple[str, int | None], list[int]] = {}
@@ -107,7 +118,8 @@ def exit_macs(
     if tokens.size == 0 or tokens.min() < 1:
         raise ValueError(f"lengths must be given, and at least 1 each, not {tokens.min(initial=0)}")
     unique, where = np.unique(tokens, return_inverse=True)
-    table = [_up_to_exits(module_costs(model, int(length))) for length in unique]
+    places = _places(model)
+    table = [_up_to_exits(module_costs(model, int(length), places)) for length in unique]
     return np.array(table, dtype=np.int64)[where.reshape(-1)]
 
 
@@ -147,13 +159,13 @@ def _macs(module: nn.Module, positions: float, pairs: float) -> int:
     return round(weight.numel() * positions + (2 * pairs * width_in(module) if pairs else 0))
 
 
-def _places(model: nn.Module) -> dict[nn.Module, list[tuple[str, int | None]]]:
+def _places(model: nn.Module) -> _Places:
     """Part and layer of every module, or layers that share it; what is not in it belongs to a task's head.
 
     Layers are counted from 1, those of a decoder after those of the encoder.
     """
     architecture, backbone = architecture_of(model), backbone_of(model)
-    places: dict[nn.Module, list[tuple[str, int | None]]] = {}
+    places: _Places = {}
 
     def put(modules: Iterable[nn.Module], part: str, layer: int | None = None) -> None:
         places.update((module, [(part, layer)]) for module in modules)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ..shipped import shipped_recipes
 from .expansion import Candidate, ComparedRun, expand, naming_system
-from .loading import find_recipe, load_recipe, recipe_from_mapping, shipped_recipes
+from .loading import find_recipe, load_recipe, recipe_from_mapping
 from .schema import Recipe, json_schema
 from .source import dump
 

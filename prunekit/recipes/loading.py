@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RecipeError
+from ..shipped import shipped_recipes
 from .overrides import apply_overrides, merge
 from .schema import Recipe
 from .source import Location, Source, dump, parse
@@ -79,11 +80,6 @@ def read_base(base: str) -> Source:
     return source
 
 
-def shipped_recipes() -> dict[str, Path]:
-    """The recipes that come with prunekit: name -> file."""
-    return {file.stem: file for file in sorted(_shipped_folder().glob("*.yaml"))}
-
-
 def find_recipe(path: str | os.PathLike[str]) -> Path:
     """The file that ``path`` means: an existing file, else the shipped recipe of that name."""
     file = Path(path)
@@ -101,12 +97,6 @@ def find_recipe(path: str | os.PathLike[str]) -> Path:
         f"there is no recipe {os.fspath(path)!r}{same}",
         f"give a YAML file, or one of the shipped recipes: {', '.join(shipped)}",
     )
-
-
-def _shipped_folder() -> Path:
-    """Inside the installed package; in a checkout, the repository's own folder."""
-    package = Path(__file__).parent / "builtin"
-    return package if package.is_dir() else Path(__file__).parents[2] / "recipes"
 
 
 def _read(file: Path, below: tuple[Path, ...]) -> Source:
