@@ -342,6 +342,47 @@ def predict(
 
 
 @app.command()
+def export(
+    model: Source,
+    to: Annotated[str, typer.Option("--to", help="The runtime: openvino or onnx.")] = "openvino",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            parser=_path,
+            metavar="PATH",
+            help="Folder of the graphs; by default in the model's, under the runtime's name.",
+        ),
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="float32; float16 or bfloat16 (openvino); int8 (onnx).")
+    ] = "float32",
+    exit_layer: Annotated[
+        int | None, typer.Option("--exit-layer", min=1, help="One graph that ends at the exit on this layer.")
+    ] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="One graph to the last exit, for other programs.")
+    ] = False,
+    imports: Imports = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write a classifier for a runtime that is faster than PyTorch: OpenVINO or ONNX Runtime.
+
+    A model with exits is cut at its exits, so that easy inputs leave early there too; predict takes the
+    folder. The graphs are run and compared with the model before the folder is put in place.
+
+    [bold]Examples[/bold]
+
+      prunekit export runs/costeff
+      prunekit export runs/costeff --to onnx --precision int8 --output costeff-int8
+      prunekit predict runs/costeff/openvino "The soup was bland."
+    """
+    from .commands.export import export_model
+
+    export_model(model, to=to, output=output, precision=precision, exit_layer=exit_layer, whole=whole)
+
+
+@app.command()
 def calibrate(
     source: Source,
     max_drop: Annotated[

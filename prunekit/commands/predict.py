@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from ..exits import MultiExitForSequenceClassification
+    from ..runtime.batching import Example
+    from ..runtime.classifier import TextClassifier
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +49,6 @@ def predict_texts(
     """Print label, confidence and exit layer of texts from the arguments, a file or standard input."""
     if texts and file is not None:
         raise RecipeError("texts are given and --file as well", "keep one of the two")
-    from ..calibration import guarantee_of
-
     given: Iterable[Placed]
     if texts:
         given = _from_arguments(texts, pair)
@@ -56,27 +57,22 @@ def predict_texts(
     else:
         given = _from_standard_input(pair)
     console.quiet_libraries()
-    model, tokenizer = load_classifier(model_folder(source), threshold)
-    # transformers wraps `to` such that type checkers lose its arguments.
-    model.to(device())  # type: ignore[arg-type]
-    guarantee = guarantee_of(model.config)
-    if guarantee is not None:
-        logger.debug(guarantee["words"])
+    classifier = _classifier(source, threshold, live=not texts and file is None)
     if isinstance(given, list):
         # One that cannot be answered is refused before the first answer; standard input may have no end.
-        check_texts(tokenizer, given)
+        check_texts(classifier, given)
     # Into a pipe or a file go plain tab-separated lines, which other programs can read as they come.
     if not console.out().is_terminal:
         print("label", "confidence", "exit_layer", "text", sep="\t")
-        for answer in predictions(model, tokenizer, given):
+        for answer in predictions(classifier, given):
             label, *words = (shown(part, keep="") for part in (answer.label, *answer.text))
             print(label, f"{answer.confidence:.4f}", answer.exit_layer, *words, sep="\t", flush=True)
         return
     from rich.text import Text as Words
 
-    depth = model.config.exit_layers[-1]
+    depth = classifier.engine.exit_layers[-1]
     table = console.table("", "text", "label", "confidence", "exit layer")
-    for answer in predictions(model, tokenizer, given):
+    for answer in predictions(classifier, given):
         table.add_row(
             Words(shown(" / ".join(answer.text), keep="")),
             Words(shown(answer.label, keep="")),
@@ -84,6 +80,71 @@ def predict_texts(
             f"{answer.exit_layer} of {depth}",
         )
     console.out().print(table)
+
+
+def _classifier(source: str, threshold: float | None, live: bool) -> TextClassifier:
+    """What answers: an export, or PyTorch with the model of a folder or run.
+
+    Args:
+        source: of the command line.
+        threshold: of the exit policy.
+        live: texts come one by one, and somebody waits for the answers.
+    """
+    from ..runtime.classifier import open_export
+    from ..runtime.manifest import NAME, Manifest
+
+    window = 1 if live else 32
+    folder = Path(source)
+    if (folder / NAME).is_file():
+        policy = None
+        if threshold is not None:
+            policy = {**(Manifest.read(folder).policy or {"name": "entropy"}), "threshold": threshold}
+        return open_export(folder, policy, window=window)
+    from ..calibration import guarantee_of
+
+    model, tokenizer = load_classifier(model_folder(source), threshold)
+    # transformers wraps `to` such that type checkers lose its arguments.
+    model.to(device())  # type: ignore[arg-type]
+    guarantee = guarantee_of(model.config)
+    if guarantee is not None:
+        logger.debug(guarantee["words"])
+    return classifier_of(model, tokenizer, window)
+
+
+def classifier_of(
+    model: MultiExitForSequenceClassification, tokenizer: PreTrainedTokenizerBase, window: int = 32
+) -> TextClassifier:
+    """A model with its tokenizer, which PyTorch runs on the model's device."""
+    from ..architectures import id_limits
+    from ..runtime import load
+    from ..runtime.classifier import TextClassifier
+
+    def encode(texts: Sequence[Text], longest: int | None) -> list[Example]:
+        columns: tuple[Any, ...] = tuple(zip(*texts, strict=True))
+        written = [list(column) for column in columns]
+        found = tokenizer(*written, truncation=longest is not None, max_length=longest, verbose=False)
+        names = [name for name in ("input_ids", "token_type_ids") if name in found]
+        return [
+            dict(zip(names, row, strict=True)) for row in zip(*(found[name] for name in names), strict=True)
+        ]
+
+    def words(texts: Sequence[str]) -> list[list[int]]:
+        found = tokenizer(list(texts), add_special_tokens=False, truncation=False, verbose=False)
+        ids: list[list[int]] = found["input_ids"]
+        return ids
+
+    names: Any = model.config.id2label
+    unknown = tokenizer.unk_token_id
+    return TextClassifier(
+        load(model, window=window),
+        [names[number] for number in sorted(names)],
+        encode,
+        words,
+        most_tokens(model, tokenizer),
+        id_limits(model),
+        unknown,
+        frozenset({*tokenizer.all_special_ids} - {unknown}),
+    )
 
 
 def load_classifier(
@@ -152,66 +213,70 @@ def device() -> torch.device:
     return PartialState().device
 
 
-def check_texts(tokenizer: PreTrainedTokenizerBase, texts: Iterable[Placed]) -> None:
+def check_texts(classifier: TextClassifier, texts: Sequence[Placed]) -> None:
     """Raise ``DataError`` naming the place of the first text that tokenises to nothing."""
-    from ..data import check_text
+    every = [(place, part) for place, text in texts for part in text]
+    for (place, part), ids in zip(every, classifier.words([part for _, part in every]), strict=True):
+        if classifier.special.issuperset(ids):
+            raise DataError(
+                f"{place}: text 1, {part!r}, tokenises to nothing", "give it at least one word or remove it"
+            )
 
-    for place, text in texts:
-        for part in text:
-            check_text(tokenizer, [part], f"{place}: text")
 
-
-def predictions(
-    model: MultiExitForSequenceClassification,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Iterable[Placed],
-) -> Iterator[Prediction]:
-    """Answers in the order of the texts, computed in batches on the model's device.
+def predictions(classifier: TextClassifier, texts: Iterable[Placed]) -> Iterator[Prediction]:
+    """Answers in the order of the texts.
 
     Warns of texts that were cut to what the model takes, and of words its tokenizer does not know.
 
     Args:
+        classifier: answers.
         texts: pairs of where a text comes from, for messages, and the text or the pair of texts.
 
     Raises:
         DataError: a text tokenises to nothing, or to ids that the model does not have.
         CheckpointError: the model's answer is no number.
     """
-    import torch
+    import numpy as np
 
-    from ..architectures import id_limits
+    from ..runtime.classifier import too_long
 
-    limit = most_tokens(model, tokenizer)
-    limits = id_limits(model)
-    names: Any = model.config.id2label
+    limit = classifier.longest
     waiting = iter(texts)
+    asked: deque[Placed] = deque()
     strange: list[str] = []
     cut: list[str] = []
-    while batch := list(islice(waiting, _BATCH)):
-        check_texts(tokenizer, batch)
-        columns: tuple[Any, ...] = tuple(zip(*(text for _, text in batch), strict=True))
-        written = [list(column) for column in columns]
-        inputs = tokenizer(*written, padding=True, return_tensors="pt")
-        if inputs["input_ids"].shape[1] > limit:
-            tokens = inputs["attention_mask"].sum(dim=1).tolist()
-            cut += [place for (place, _), count in zip(batch, tokens, strict=True) if count > limit]
-            inputs = tokenizer(*written, padding=True, truncation=True, max_length=limit, return_tensors="pt")
-        _check_ids(inputs, limits, batch)
-        if tokenizer.unk_token_id is not None:
-            unknown = (inputs["input_ids"] == tokenizer.unk_token_id).any(dim=1).tolist()
-            strange += [place for (place, _), some in zip(batch, unknown, strict=True) if some]
-        with torch.inference_mode():
-            output = model(**inputs.to(model.device))
-        probabilities = output.logits.float().softmax(dim=-1)
-        finite = probabilities.isfinite().all(dim=-1)
-        if not bool(finite.all()):
+
+    def examples() -> Iterator[Example]:
+        while batch := list(islice(waiting, _BATCH)):
+            check_texts(classifier, batch)
+            encoded = classifier.encode([text for _, text in batch], None)
+            longer = too_long(encoded, limit)
+            if longer:
+                shorter = classifier.encode([batch[place][1] for place in longer], limit)
+                for place, example in zip(longer, shorter, strict=True):
+                    encoded[place] = example
+                cut.extend(batch[place][0] for place in longer)
+            _check_ids(encoded, classifier.id_limits, batch)
+            unknown = classifier.unknown
+            if unknown is not None:
+                strange.extend(
+                    place
+                    for (place, _), example in zip(batch, encoded, strict=True)
+                    if unknown in example["input_ids"]
+                )
+            asked.extend(batch)
+            yield from encoded
+
+    for answer in classifier.engine.run(examples()):
+        place, text = asked.popleft()
+        if not np.isfinite(answer.logits).all():
             raise CheckpointError(
-                f"{batch[int((~finite).nonzero()[0])][0]}: the model's answer is no number",
+                f"{place}: the model's answer is no number",
                 "its weights or its precision are at fault: take another checkpoint of it, or float32",
             )
-        for (_, text), row, layer in zip(batch, probabilities, output.exit_layer.tolist(), strict=True):
-            best = int(row.argmax())
-            yield Prediction(text, names[best], float(row[best]), layer)
+        powers = np.exp(answer.logits.astype(np.float64) - answer.logits.max())
+        best = int(answer.logits.argmax())
+        yield Prediction(text, classifier.labels[best], float(powers[best] / powers.sum()), answer.exit_layer)
     if cut:
         logger.warning(
             "%d texts are longer than the %d tokens the model takes and were cut (the first: %s)",
@@ -225,19 +290,17 @@ def predictions(
         )  # fmt: skip
 
 
-def _check_ids(inputs: Any, limits: dict[str, int], batch: Sequence[Placed]) -> None:
+def _check_ids(examples: Sequence[Example], limits: Mapping[str, int], batch: Sequence[Placed]) -> None:
     """Raise ``DataError`` naming the first text whose ids the model has no embedding for."""
     for name, limit in limits.items():
-        if name not in inputs:
-            continue
-        most = inputs[name].amax(dim=1)
-        if int(most.max()) >= limit:
-            place = batch[int((most >= limit).nonzero()[0])][0]
-            raise DataError(
-                f"{place}: the tokenizer gives {name} up to {int(most.max())}, and the model has {limit} "
-                f"(0 to {limit - 1}): they do not belong together",
-                "put the tokenizer that the model was trained with into its folder",
-            )
+        for (place, _), example in zip(batch, examples, strict=True):
+            most = max(example.get(name) or [0])
+            if most >= limit:
+                raise DataError(
+                    f"{place}: the tokenizer gives {name} up to {most}, and the model has {limit} "
+                    f"(0 to {limit - 1}): they do not belong together",
+                    "put the tokenizer that the model was trained with into its folder",
+                )
 
 
 def _from_arguments(texts: Sequence[str], pair: bool) -> list[Placed]:

@@ -6,6 +6,7 @@ through PyTorch.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -32,7 +33,13 @@ def decider(policy: Mapping[str, Any] | None) -> Decide:
         return lambda history, exit_index, certainty: np.zeros(history.shape[1], dtype=bool)
     name, arguments = policy["name"], {k: v for k, v in policy.items() if k != "name"}
     form = _FORMS.get(name)
-    decide = _through_torch(policy) if form is None else form(**arguments)
+    try:
+        decide = _through_torch(policy) if form is None else form(**arguments)
+    except TypeError:
+        raise RecipeError(
+            f"the exit policy {name!r} does not take {', '.join(map(repr, arguments))}",
+            f"it takes: {', '.join(inspect.signature(_FORMS[name]).parameters)}",
+        ) from None
 
     def leaves(history: Floats, exit_index: int, certainty: Floats | None) -> NDArray[np.bool_]:
         return decide(history, exit_index, certainty) & np.isfinite(history[-1]).all(axis=-1)

@@ -20,8 +20,6 @@ from .batching import MASK, Answer, Batch, Example, joined, padded
 from .cost import CostModel
 from .deciding import decider
 
-_WINDOW = 32  # batches' worth of examples that are sorted by length together
-
 
 class Engine:
     """Runs a model's graphs on examples, in batches that examples leave and join.
@@ -38,6 +36,8 @@ class Engine:
             ``None`` where that takes less time, as measured.
         refill: whether batches that have lost rows wait for others: the same three.
         wait: runs of other batches that one may wait for, at most.
+        window: how many batches' worth of examples are sorted by length together. What comes slowly, from a
+            terminal, wants 1.
     """
 
     def __init__(
@@ -53,11 +53,13 @@ class Engine:
         compact: bool | None = None,
         refill: bool | None = None,
         wait: int = 16,
+        window: int = 32,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, expected 1 or more")
-        if wait < 1:
-            raise ValueError(f"wait is {wait}, expected 1 or more")
+        if wait < 1 or window < 1:
+            name, value = ("wait", wait) if wait < 1 else ("window", window)
+            raise ValueError(f"{name} is {value}, expected 1 or more")
         self.backend = backend
         self.exit_layers = tuple(exit_layers)
         self.policy = policy
@@ -66,6 +68,7 @@ class Engine:
         self._inputs, self._padding, self._longest = tuple(inputs), dict(padding or {}), longest
         self._compact, self._refill, self._wait = compact, refill, wait
         self._cost = CostModel(backend, self._inputs, batch_size, longest)
+        self._window = window * batch_size
         self._fresh: deque[tuple[Any, Example]] = deque()
         self._ready: deque[Batch] = deque()
         self._next: Batch | None = None  # goes on at once
@@ -82,9 +85,9 @@ class Engine:
         source = enumerate(examples)
         done: dict[int, Answer] = {}
         following, ended = 0, False
-        most = 2 * _WINDOW * self.batch_size  # answers that may wait for an earlier one
+        most = 2 * self._window  # answers that may wait for an earlier one
         while True:
-            while not ended and len(self._fresh) < _WINDOW * self.batch_size and len(done) < most:
+            while not ended and len(self._fresh) < self._window and len(done) < most:
                 example = next(source, None)
                 if example is None:
                     ended = True
@@ -225,7 +228,7 @@ class Engine:
 
     def _make_ready(self) -> None:
         """Put fresh examples of like length together."""
-        count = min(len(self._fresh), _WINDOW * self.batch_size)
+        count = min(len(self._fresh), self._window)
         some = sorted((self._fresh.popleft() for _ in range(count)), key=lambda one: len(one[1]["input_ids"]))
         for start in range(0, count, self.batch_size):
             self._ready.append(

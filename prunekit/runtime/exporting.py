@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ..architectures import longest_input
+from ..architectures import id_limits, longest_input
 from ..errors import CheckpointError, UnsupportedModelError
 from ..exits import MultiExitForSequenceClassification
 from ..files import write_folder
@@ -84,9 +84,10 @@ def export(
         names = [_converted(new / name, to, precision) for name in names]
         draft = Manifest(
             to, precision, names[: len(layers)], layers, list(example_inputs(model)), _padding(model),
-            longest_input(model), labels, _policy(model, len(layers)),
-            contexts=next(iter(names[len(layers) :]), None), versions=versions(),
-        )  # fmt: skip
+            _longest(model, tokenizer), labels, _policy(model, len(layers)),
+            contexts=next(iter(names[len(layers) :]), None), id_limits=id_limits(model),
+            unknown=getattr(tokenizer, "unk_token_id", None), special=_special(tokenizer),
+        versions=versions(), )  # fmt: skip
         draft.differences.update(_differences(model, draft, new))
         (new / NAME).write_text(draft.to_json(), "utf-8")
         if tokenizer is not None:
@@ -122,6 +123,16 @@ def _labels(model: Any) -> list[str]:
             "write one graph of it for other runtimes: prunekit.runtime.export_onnx",
         )
     return [names[number] for number in sorted(names)]
+
+
+def _longest(model: Any, tokenizer: PreTrainedTokenizerBase | None) -> int | None:
+    found = [longest_input(model), getattr(tokenizer, "model_max_length", None)]
+    lengths = [int(one) for one in found if one is not None]
+    return min(lengths) if lengths and min(lengths) < 1 << 30 else None  # "any number" is a huge one there
+
+
+def _special(tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
+    return [] if tokenizer is None else sorted({*tokenizer.all_special_ids} - {tokenizer.unk_token_id})
 
 
 def _padding(model: Any) -> dict[str, int]:
@@ -211,8 +222,6 @@ def _differences(model: Any, manifest: Manifest, folder: Path) -> dict[str, floa
 def _random(
     generator: np.random.Generator, manifest: Manifest, model: Any, rows: int, tokens: int
 ) -> dict[str, np.ndarray[Any, Any]]:
-    from ..architectures import id_limits
-
     limits = id_limits(model)
     lengths = generator.integers(1, tokens + 1, rows)
     lengths[0] = tokens

@@ -29,6 +29,9 @@ class Manifest:
         labels: names of the classes.
         policy: name and arguments of the exit policy; ``None``: all graphs, always.
         contexts: file of the graph that makes of a mask what layers take beside the hidden states.
+        id_limits: how many ids the model has embeddings for, by input.
+        unknown: id of what the tokenizer does not know; ``None``: there is none, or no tokenizer.
+        special: the tokenizer's ids that are no words.
         differences: from PyTorch, as measured at the export.
         versions: of the packages that made the files.
     """
@@ -43,6 +46,9 @@ class Manifest:
     labels: list[str]
     policy: dict[str, Any] | None
     contexts: str | None = None
+    id_limits: dict[str, int] = field(default_factory=dict)
+    unknown: int | None = None
+    special: list[int] = field(default_factory=list)
     differences: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 

@@ -7,7 +7,7 @@ import torch
 from families import backbone
 
 import prunekit
-from prunekit.commands.predict import load_classifier, predictions
+from prunekit.commands.predict import classifier_of, load_classifier, predictions
 from prunekit.data import word_tokenizer
 from prunekit.errors import RecipeError
 from prunekit.exits import MultiExitForSequenceClassification
@@ -36,8 +36,8 @@ def saved(tmp_path):
 
 
 def answers(folder, threshold=None):
-    model, tokenizer = load_classifier(folder, threshold)
-    return list(predictions(model, tokenizer, [(f"text {i}", (text,)) for i, text in enumerate(TEXTS)]))
+    classifier = classifier_of(*load_classifier(folder, threshold))
+    return list(predictions(classifier, [(f"text {i}", (text,)) for i, text in enumerate(TEXTS)]))
 
 
 @pytest.mark.parametrize(
