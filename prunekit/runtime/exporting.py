@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -183,7 +184,11 @@ def _converted(path: Path, to: Format, precision: Precision) -> str:
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
         narrow = path.with_suffix(".int8.onnx")
-        quantize_dynamic(str(path), str(narrow), weight_type=QuantType.QInt8, per_channel=True)
+        logging.disable(logging.WARNING)  # it advises a step that changes nothing here
+        try:
+            quantize_dynamic(str(path), str(narrow), weight_type=QuantType.QInt8, per_channel=True)
+        finally:
+            logging.disable(logging.NOTSET)
         narrow.replace(path)
     return path.name
 

@@ -85,6 +85,41 @@ class Manifest:
         return manifest
 
     def _check(self, folder: Path) -> None:
+        """Hold it against what it may say: it comes from a file.
+
+        Raises:
+            CheckpointError: naming what is wrong.
+        """
+        lists: dict[str, tuple[Any, type]] = {
+            "graphs": (self.graphs, str),
+            "exit_layers": (self.exit_layers, int),
+            "inputs": (self.inputs, str),
+            "labels": (self.labels, str),
+            "special": (self.special, int),
+        }
+        wrong = [
+            name
+            for name, (values, kind) in lists.items()
+            if not isinstance(values, list) or any(type(value) is not kind for value in values)
+        ]
+        wrong += [
+            name
+            for name in ("padding", "id_limits")
+            if not isinstance(getattr(self, name), dict)
+            or any(type(value) is not int for value in getattr(self, name).values())
+        ]
+        wrong += [
+            name for name in ("longest", "unknown") if type(getattr(self, name)) not in (int, type(None))
+        ]
+        policy: Any = self.policy
+        if policy is not None and not (isinstance(policy, dict) and isinstance(policy.get("name"), str)):
+            wrong.append("policy")
+        if type(self.contexts) not in (str, type(None)):
+            wrong.append("contexts")
+        if wrong:
+            raise CheckpointError(
+                f"{folder / NAME}: {', '.join(wrong)} cannot be what it says", "export the model again"
+            )
         if len(self.graphs) != len(self.exit_layers) or not self.graphs:
             raise CheckpointError(f"{folder / NAME}: graphs and exit_layers differ in length")
         for name in [*self.graphs, *filter(None, [self.contexts])]:
