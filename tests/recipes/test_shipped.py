@@ -83,7 +83,7 @@ def test_the_wheel_holds_recipes_assets_and_the_typing_marker(tmp_path):
             assert archive.read(f"prunekit/recipes/builtin/{file.name}") == file.read_bytes()
         for file in (ROOT / "prunekit" / "reports" / "assets").iterdir():
             assert f"prunekit/reports/assets/{file.name}" in names
-        assert "prunekit/py.typed" in names
+        assert {"prunekit/py.typed", "prunekit/recipes/schema.json"} <= names
         assert not [name for name in names if name.startswith("tests/") or "__pycache__" in name]
         info = f"prunekit-{prunekit.__version__}.dist-info"
         metadata = archive.read(f"{info}/METADATA").decode()
