@@ -64,6 +64,9 @@ def _register_when_ready(just_run: str) -> None:
             spec = getattr(module, "__spec__", None)
             if getattr(spec, "_initializing", False):
                 return
-    sys.meta_path.remove(_watch)
+    try:
+        sys.meta_path.remove(_watch)
+    except ValueError:  # another thread was first
+        return
     for name in _REGISTERING:
         importlib.import_module(f".{name}", __package__)

@@ -160,7 +160,9 @@ def test_the_command_line_does_not_wait_for_torch():
 
 @pytest.mark.parametrize("package", KINDS.values())
 def test_what_is_listed_is_what_is_registered(package):
-    assert described(package) == import_module(package).registry.entries()
+    registered = import_module(package).registry.entries()
+    # Other tests of this process may have registered parts of their own.
+    assert described(package) == [entry for entry in registered if entry.origin.startswith("prunekit.")]
 
 
 def test_the_shipped_schema_is_that_of_the_parts_there_are():

@@ -48,9 +48,14 @@ class CostModel:
 
     def prepare(self, tokens: int) -> None:
         """Measure what :meth:`seconds` and :meth:`copy` need for a length, if it was not measured yet."""
-        for length in self._around(tokens):
-            if length not in self._times:
-                self._measure(length)
+        if not self.knows(tokens):
+            for length in self._around(tokens):
+                if length not in self._times:
+                    self._measure(length)
+
+    def knows(self, tokens: int) -> bool:
+        """Whether what a length needs was measured."""
+        return all(length in self._times for length in self._around(tokens))
 
     def seconds(self, graph: int, rows: int, tokens: int) -> float:
         """What a graph, from 1, takes for so many rows of so many tokens."""
@@ -72,7 +77,8 @@ class CostModel:
         copying = self._quickest(partial(self._backend.gather, [(states[0], taken)], tokens))
         self._copies[tokens] = copying / len(taken)
         if not self._factors:
-            every = [self._graph(number, states) for number in range(1, self._backend.graphs)]
+            few = self._states(self._rows[len(self._rows) // 2], tokens)
+            every = [self._graph(number, few) for number in range(1, self._backend.graphs)]
             self._factors = [seconds / max(every[0], 1e-9) for seconds in every]
 
     def _graph(self, number: int, states: tuple[Any, Any, dict[str, Any]]) -> float:

@@ -20,6 +20,8 @@ from .batching import MASK, Answer, Batch, Example, joined, padded
 from .cost import CostModel
 from .deciding import decider
 
+_FEW = 8  # batches' worth of examples before anything is measured
+
 
 class Engine:
     """Runs a model's graphs on examples, in batches that examples leave and join.
@@ -31,6 +33,7 @@ class Engine:
         inputs: names of the first graph's inputs.
         padding: what inputs are filled up with; 0 by default.
         longest: tokens that the model takes; ``None``: any number.
+        id_limits: how many ids the model has embeddings for, by input.
         batch_size: rows of a batch, at most.
         compact: whether rows that have left are taken out of a batch: ``True`` at once, ``False`` never,
             ``None`` where that takes less time, as measured.
@@ -49,6 +52,7 @@ class Engine:
         inputs: Sequence[str] = ("input_ids", MASK),
         padding: Mapping[str, int] | None = None,
         longest: int | None = None,
+        id_limits: Mapping[str, int] | None = None,
         batch_size: int = 32,
         compact: bool | None = None,
         refill: bool | None = None,
@@ -66,9 +70,14 @@ class Engine:
         self.batch_size = batch_size
         self._decide = decider(policy)
         self._inputs, self._padding, self._longest = tuple(inputs), dict(padding or {}), longest
+        self._id_limits = dict(id_limits or {})
         self._compact, self._refill, self._wait = compact, refill, wait
         self._cost = CostModel(backend, self._inputs, batch_size, longest)
         self._window = window * batch_size
+        self._clear()
+        self._seen = 0  # examples that were begun
+
+    def _clear(self) -> None:
         self._fresh: deque[tuple[Any, Example]] = deque()
         self._ready: deque[Batch] = deque()
         self._next: Batch | None = None  # goes on at once
@@ -78,10 +87,16 @@ class Engine:
     def run(self, examples: Iterable[Example]) -> Iterator[Answer]:
         """Answers in the order of the examples, of which any number may come.
 
+        What an earlier call left undone, because its answers were not all taken, is forgotten.
+
         Args:
             examples: for each input the ids of one text, without padding: ``input_ids``, and where there are
                 segments ``token_type_ids``.
+
+        Raises:
+            ValueError: an example has no tokens, more than the model takes, or ids that it does not have.
         """
+        self._clear()
         source = enumerate(examples)
         done: dict[int, Answer] = {}
         following, ended = 0, False
@@ -102,7 +117,18 @@ class Engine:
                 return
 
     def add(self, key: Any, example: Example) -> None:
-        """Let an example wait for its first graph; :meth:`step` gives its answer with the key."""
+        """Let an example wait for its first graph; :meth:`step` gives its answer with the key.
+
+        Raises:
+            ValueError: it has no tokens, more than the model takes, or ids that it does not have.
+        """
+        tokens = len(example["input_ids"])
+        if not tokens or (self._longest is not None and tokens > self._longest):
+            most = "any number" if self._longest is None else f"1 to {self._longest}"
+            raise ValueError(f"an example has {tokens} tokens, and the model takes {most}")
+        for name, limit in self._id_limits.items():
+            if name in example and not 0 <= min(example[name]) <= max(example[name]) < limit:
+                raise ValueError(f"an example has {name} that the model does not have: 0 to {limit - 1}")
         self._fresh.append((key, example))
 
     def __bool__(self) -> bool:
@@ -119,6 +145,7 @@ class Engine:
             self._prepare(batch.tokens)
         self._runs += 1
         if batch.depth == 0:
+            self._seen += batch.rows
             step = self.backend.first(batch.inputs, batch.notes)
         else:
             step = self.backend.following(batch.depth, batch.hidden, batch.mask, batch.notes)
@@ -163,8 +190,13 @@ class Engine:
 
     def _prepare(self, tokens: int) -> None:
         """Have measured what batches of a length cost, while no graph's output is in use."""
-        if self.backend.graphs > 1 and None in (self._compact, self._refill):
+        if self._measures():
             self._cost.prepare(tokens)
+
+    def _measures(self) -> bool:
+        """Whether measuring pays: there are more examples than it takes to measure."""
+        free = self.backend.graphs > 1 and None in (self._compact, self._refill)
+        return free and self._seen > _FEW * self.batch_size
 
     def _waits(self, batch: Batch) -> bool:
         """Whether a batch that has lost rows waits for others."""
@@ -172,6 +204,8 @@ class Engine:
             return False
         if self._refill:
             return True
+        if not self._cost.knows(batch.tokens):
+            return False
         alone = self._cost.seconds(batch.depth, batch.left, batch.tokens)
         full = self._cost.seconds(batch.depth, self.batch_size, batch.tokens) * batch.left / self.batch_size
         return alone - full > 2 * self._cost.copy(batch.left, batch.tokens)  # into the queue, and out of it
@@ -182,6 +216,8 @@ class Engine:
             return False
         if self._compact:
             return True
+        if not self._cost.knows(batch.tokens):
+            return batch.left <= batch.rows // 2
         whole = self._cost.seconds(batch.depth, batch.rows, batch.tokens)
         batch.wasted += whole - self._cost.seconds(batch.depth, batch.left, batch.tokens)
         return batch.wasted > self._cost.copy(batch.left, batch.tokens)

@@ -49,6 +49,7 @@ def load(
             inputs=manifest.inputs,
             padding=manifest.padding,
             longest=manifest.longest,
+            id_limits=manifest.id_limits,
             **settings,
         )
     return _of_model(source, compile, threads, policy, settings)
@@ -57,7 +58,7 @@ def load(
 def _of_model(
     source: Any, compile: bool, threads: int | None, policy: dict[str, Any] | None, settings: dict[str, Any]
 ) -> Engine:
-    from ..architectures import longest_input
+    from ..architectures import id_limits, longest_input
     from ..checkpoints import load as load_model
     from ..exits import MultiExitForSequenceClassification
     from .backends.pytorch import PyTorchBackend
@@ -79,5 +80,6 @@ def _of_model(
         inputs=tuple(example_inputs(model)),
         padding={} if padding is None else {"input_ids": padding},
         longest=longest_input(model),
+        id_limits=id_limits(model),
         **settings,
     )

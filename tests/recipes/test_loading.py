@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from prunekit import recipes
 from prunekit.errors import RecipeError
-from prunekit.recipes import json_schema, load_recipe, loading, recipe_from_mapping
+from prunekit.recipes import json_schema, load_recipe, recipe_from_mapping
 
 
 def test_a_recipe_with_defaults(folder):
@@ -168,7 +168,7 @@ def test_shipped_recipes_go_by_bare_name_and_can_be_extended_from_anywhere(folde
     shipped = folder / "shipped"
     shipped.mkdir()
     (folder / "base.yaml").rename(shipped / "standard.yaml")
-    monkeypatch.setattr(loading, "_shipped_folder", lambda: shipped)
+    monkeypatch.setattr("prunekit.shipped._folder", lambda: shipped)
     assert load_recipe("standard").config("slim").heads == 4
     assert load_recipe("standard.yaml").name == "the-base"
     (folder / "mine.yaml").write_text("extends: standard\nslim: {heads: 1}\n")

@@ -220,3 +220,30 @@ def test_a_batch_waits_for_at_most_so_many_runs():
 def test_numbers_that_make_no_sense(argument, value):
     with pytest.raises(ValueError, match=argument):
         Engine(Counting(), [1, 2, 3, 4], **{argument: value})
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("example", "words"),
+    [
+        ({"input_ids": []}, "0 tokens"),
+        ({"input_ids": [5] * 65}, "65 tokens"),
+        ({"input_ids": [5, 90]}, "input_ids that the model does not have: 0 to 89"),
+        ({"input_ids": [5, -1]}, "input_ids that the model does not have"),
+        ({"input_ids": [5, 6], "token_type_ids": [0, 2]}, "token_type_ids that the model does not have"),
+    ],
+)
+def test_examples_that_the_model_cannot_read(backend, example, words):
+    engine = load(engine_source("bert", backend))
+    with pytest.raises(ValueError, match=words):
+        list(engine.run([{"input_ids": [5, 6, 7]}, example]))
+    assert len(list(engine.run([{"input_ids": [5, 6, 7]}]))) == 1
+
+
+def test_answers_that_were_not_taken_are_not_those_of_the_next_examples():
+    engine = load(model("bert"), batch_size=2)
+    assert next(engine.run(examples_of("bert", [5] * 9, 0))) is not None
+    examples = examples_of("bert", [7, 3, 9], 1)
+    _, logits, _ = one_by_one("bert", examples, None)
+    for answer, expected in zip(engine.run(examples), logits, strict=True):
+        assert np.abs(answer.logits - expected.numpy()).max() < 1e-4
