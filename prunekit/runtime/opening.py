@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 def load(
     source: str | os.PathLike[str] | nn.Module,
     *,
-    compile: bool = False,
     threads: int | None = None,
     policy: dict[str, Any] | None = None,
     **settings: Any,
@@ -28,7 +27,6 @@ def load(
     Args:
         source: a folder that ``prunekit export`` wrote, which is run without PyTorch; or a model's folder,
             or a model, which PyTorch runs on its device.
-        compile: run PyTorch's layers through ``torch.compile``.
         threads: of the processor, for an exported folder; ``None``: as many as it has cores.
         policy: name and arguments of an exit policy, in place of the model's.
         settings: of :class:`Engine`: ``batch_size``, ``compact``, ``refill``, ``wait``.
@@ -40,8 +38,6 @@ def load(
     if isinstance(source, (str, os.PathLike)) and (Path(source) / NAME).is_file():
         folder = Path(source)
         manifest = Manifest.read(folder)
-        if compile:
-            raise CheckpointError(f"{folder} is an export: there is nothing to compile", "leave compile out")
         return Engine(
             open_backend(manifest, folder, threads),
             manifest.exit_layers,
@@ -52,11 +48,11 @@ def load(
             id_limits=manifest.id_limits,
             **settings,
         )
-    return _of_model(source, compile, threads, policy, settings)
+    return _of_model(source, threads, policy, settings)
 
 
 def _of_model(
-    source: Any, compile: bool, threads: int | None, policy: dict[str, Any] | None, settings: dict[str, Any]
+    source: Any, threads: int | None, policy: dict[str, Any] | None, settings: dict[str, Any]
 ) -> Engine:
     from ..architectures import id_limits, longest_input
     from ..checkpoints import load as load_model
@@ -74,7 +70,7 @@ def _of_model(
         )
     padding = model.config.backbone.pad_token_id
     return Engine(
-        PyTorchBackend(Segments(model), compile),
+        PyTorchBackend(Segments(model)),
         model.config.exit_layers,
         policy or model.config.exit_policy,
         inputs=tuple(example_inputs(model)),

@@ -19,21 +19,18 @@ class PyTorchBackend(Backend):
 
     Args:
         segments: of the model.
-        compile: run layers through ``torch.compile``, with free shapes.
     """
 
     name = "torch"
 
-    def __init__(self, segments: Segments, compile: bool = False) -> None:
+    def __init__(self, segments: Segments) -> None:
         self._segments = segments.eval()
         self.graphs = len(segments.parts)
         self._device = segments.device
-        how = "compiled" if compile else "eager"
         self.description = (
-            f"PyTorch {torch.__version__}, {how}, {str(segments.dtype).removeprefix('torch.')}, "
+            f"PyTorch {torch.__version__}, eager, {str(segments.dtype).removeprefix('torch.')}, "
             f"{self._device}, {torch.get_num_threads()} threads"
         )
-        self._run = torch.compile(segments.run, dynamic=True) if compile else segments.run
 
     @torch.inference_mode()
     def first(self, inputs: Mapping[str, NDArray[np.int64]], notes: dict[str, Any]) -> Step:
@@ -50,7 +47,7 @@ class PyTorchBackend(Backend):
         return self._step(number, hidden, notes)
 
     def _step(self, number: int, hidden: Tensor, notes: dict[str, Any]) -> Step:
-        hidden, logits, certainty = self._run(number, hidden, notes["mask"], notes["contexts"])
+        hidden, logits, certainty = self._segments.run(number, hidden, notes["mask"], notes["contexts"])
         sure = None if certainty is None else certainty.float().cpu().numpy()
         return Step(hidden, logits.float().cpu().numpy(), sure)
 
