@@ -59,6 +59,24 @@ def test_an_export_answers_as_the_model_does(prunekit, model, to, texts):
     assert {row[2] for row in answers(prunekit("predict", "made", *slow))} == {"3"}
 
 
+@pytest.mark.parametrize(
+    ("to", "precision", "off"),
+    [("openvino", "float16", 0.02), ("openvino", "bfloat16", 0.1), ("onnx", "int8", 0.5)],
+)
+def test_other_precisions_are_near_and_the_difference_is_measured(
+    prunekit, model, tmp_path, to, precision, off
+):
+    said = prunekit("export", model, "--to", to, "--precision", precision, "--output", "made")
+    assert said.code == 0, said.err
+    made = json.loads((tmp_path / "made" / NAME).read_text())
+    assert 0 < made["differences"]["logits"] < off
+    expected, found = (
+        answers(prunekit("predict", model, *TEXTS)),
+        answers(prunekit("predict", "made", *TEXTS)),
+    )
+    assert [row[0] for row in found] == [row[0] for row in expected]
+
+
 def test_what_is_written_can_be_written_again_and_nothing_else_is_replaced(prunekit, model, tmp_path):
     assert prunekit("export", model, "--output", "made").code == 0
     assert prunekit("export", model, "--output", "made", "--exit-layer", "2").code == 0

@@ -48,8 +48,11 @@ class OpenVINOBackend(GraphBackend):
             for model in models
         ]
         count = compiled[0].get_property("INFERENCE_NUM_THREADS")
+        computes = compiled[0].get_property("INFERENCE_PRECISION_HINT").get_type_name()
         version = openvino.get_version().split("-")[0]
-        self.description = f"OpenVINO {version}, {precision}, {count} threads"
+        self.description = (
+            f"OpenVINO {version}, weights {precision}, computing in {computes}, {count} threads"
+        )
 
     def names(self, number: int) -> tuple[Sequence[str], Sequence[str]]:
         return self._names[number]
