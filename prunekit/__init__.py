@@ -10,10 +10,10 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .errors import PrunekitError
+from .lazy import attributes
 from .registration import register_when_needed
 
 if TYPE_CHECKING:
@@ -51,10 +51,7 @@ _PUBLIC = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'prunekit' has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_PUBLIC[name]}", __name__), name)
+__getattr__ = attributes(__name__, _PUBLIC)
 
 
 def __dir__() -> list[str]:

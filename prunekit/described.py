@@ -9,7 +9,7 @@ from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from .registry import Entry
+from .registry import Entry, package_of
 from .text import shown
 
 PACKAGE = Path(__file__).parent
@@ -53,13 +53,12 @@ def _built_in(package: str) -> Iterator[Entry]:
 
 
 def _of(point: EntryPoint) -> Entry | None:
-    """The part of another package; ``None``, with a warning, where there is no such module or class."""
+    """The part of another package; ``None``, with a warning, where there is no such module."""
     file = _source(point.module)
     if file is None:
-        package = f"package {point.dist.name!r}" if point.dist is not None else "an unknown package"
         warnings.warn(
-            f"{point.name!r} of {package} is left out ({point.group}: {shown(point.value, keep='')}): "
-            "there is no such module",
+            f"{point.name!r} of {package_of(point)} is left out "
+            f"({point.group}: {shown(point.value, keep='')}): there is no such module",
             stacklevel=3,
         )
         return None

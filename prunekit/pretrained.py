@@ -180,6 +180,11 @@ def with_padding(
     return tokenizer
 
 
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Ids that are no words; an unknown word is still a word."""
+    return {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
+
+
 def json_object(file: Path) -> dict[str, Any]:
     """A JSON file that holds an object.
 

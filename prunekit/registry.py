@@ -179,10 +179,9 @@ class Registry(Generic[T]):
             if isinstance(part, type) and issubclass(part, self.base):
                 return part
             wrong = f"it does not derive from {self.base.__module__}.{self.base.__name__}"
-        package = f"package {point.dist.name!r}" if point.dist is not None else "an unknown package"
         warnings.warn(
-            f"the {self.kind} {point.name!r} of {package} is left out ({point.group}: {point.value}): "
-            + shown(wrong, keep=""),
+            f"the {self.kind} {point.name!r} of {package_of(point)} is left out "
+            f"({point.group}: {point.value}): " + shown(wrong, keep=""),
             stacklevel=4,
         )
         return None
@@ -201,6 +200,11 @@ class Registry(Generic[T]):
         if not (isinstance(part, type) and issubclass(part, self.base)):
             raise RecipeError(f"{path!r} is not a {self.kind}: it does not derive from {self.base.__name__}")
         return part
+
+
+def package_of(point: EntryPoint) -> str:
+    """The package that adds an entry point, for messages."""
+    return f"package {point.dist.name!r}" if point.dist is not None else "an unknown package"
 
 
 def import_module(name: str, what: str, attribute: str = "") -> Any:

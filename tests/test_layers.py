@@ -19,6 +19,7 @@ TIERS = [
         "registry",
         "described",
         "shipped",
+        "lazy",
         "registration",
         "files",
         "console",

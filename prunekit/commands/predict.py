@@ -116,8 +116,10 @@ def classifier_of(
 ) -> TextClassifier:
     """A model with its tokenizer, which PyTorch runs on the model's device."""
     from ..architectures import id_limits
+    from ..pretrained import special_ids
     from ..runtime import load
     from ..runtime.classifier import TextClassifier
+    from ..runtime.graphs import label_names
 
     def encode(texts: Sequence[Text], longest: int | None) -> list[Example]:
         columns: tuple[Any, ...] = tuple(zip(*texts, strict=True))
@@ -133,17 +135,15 @@ def classifier_of(
         ids: list[list[int]] = found["input_ids"]
         return ids
 
-    names: Any = model.config.id2label
-    unknown = tokenizer.unk_token_id
     return TextClassifier(
         load(model, window=window),
-        [names[number] for number in sorted(names)],
+        label_names(model),
         encode,
         words,
         most_tokens(model, tokenizer),
         id_limits(model),
-        unknown,
-        frozenset({*tokenizer.all_special_ids} - {unknown}),
+        tokenizer.unk_token_id,
+        frozenset(special_ids(tokenizer)),
     )
 
 
@@ -238,8 +238,6 @@ def predictions(classifier: TextClassifier, texts: Iterable[Placed]) -> Iterator
     """
     import numpy as np
 
-    from ..runtime.classifier import too_long
-
     limit = classifier.longest
     waiting = iter(texts)
     asked: deque[Placed] = deque()
@@ -250,7 +248,11 @@ def predictions(classifier: TextClassifier, texts: Iterable[Placed]) -> Iterator
         while batch := list(islice(waiting, _BATCH)):
             check_texts(classifier, batch)
             encoded = classifier.encode([text for _, text in batch], None)
-            longer = too_long(encoded, limit)
+            longer = [
+                place
+                for place, example in enumerate(encoded)
+                if limit is not None and len(example["input_ids"]) > limit
+            ]
             if longer:
                 shorter = classifier.encode([batch[place][1] for place in longer], limit)
                 for place, example in zip(longer, shorter, strict=True):

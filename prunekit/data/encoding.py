@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from ..pretrained import special_ids
 from .tasks import TaskData
 
 if TYPE_CHECKING:
@@ -147,8 +148,7 @@ def check_text(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], where: 
     """
     if not len(texts):
         return
-    # an unknown word is still a word
-    empty = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    empty = special_ids(tokenizer)
     encoded = tokenizer(list(texts), add_special_tokens=False, truncation=False, verbose=False)
     for number, (text, ids) in enumerate(zip(texts, encoded["input_ids"], strict=True), start=1):
         if empty.issuperset(ids):

@@ -391,13 +391,13 @@ class MultiExitForSequenceClassification(PreTrainedModel):
             if self.gradient_equilibrium:
                 hidden = scale_gradient(hidden, 1 / behind[k])
             if k in heads:
-                said, read = heads[k](self._finished(hidden), mask)
+                said, read = heads[k](self.finished(hidden), mask)
                 logits.append(said)
                 if self.certainty is not None:
                     certainty.append(self.certainty(read))
         return torch.stack(logits), states, torch.stack(certainty) if certainty else None
 
-    def _finished(self, hidden: Tensor) -> Tensor:
+    def finished(self, hidden: Tensor) -> Tensor:
         """What exits read of a layer."""
         return self._architecture.finish(self.backbone, hidden) if self.config.exit_norm else hidden
 
@@ -417,7 +417,7 @@ class MultiExitForSequenceClassification(PreTrainedModel):
             hidden = self._architecture.run_layer(layer, hidden, contexts[number - 1])
             if number != numbers[index]:
                 continue
-            logits, read = self.exits[index](self._finished(hidden), mask)
+            logits, read = self.exits[index](self.finished(hidden), mask)
             answers = answers.to(logits.dtype)
             answers[alive] = logits
             if number == numbers[-1]:

@@ -5,8 +5,9 @@ Nothing here imports PyTorch before it is needed: an exported folder is run with
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy import attributes
 
 if TYPE_CHECKING:
     from .batching import Answer
@@ -24,13 +25,6 @@ _PUBLIC = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # Kept, or a module of the same name would take its place when it is imported.
-    found = getattr(importlib.import_module(f".{_PUBLIC[name]}", __name__), name)
-    globals()[name] = found
-    return found
-
+__getattr__ = attributes(__name__, _PUBLIC)
 
 __all__ = ["Answer", "Engine", "export", "export_onnx", "load"]

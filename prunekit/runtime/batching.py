@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from .backends.base import Backend
 
 Example = Mapping[str, Sequence[int]]
-# What a row is padded with, by input; everything else with 0.
 MASK = "attention_mask"
 
 
@@ -99,8 +98,7 @@ def padded(
     for row, (_, example) in enumerate(examples):
         length = len(example["input_ids"])
         for name, values in inputs.items():
-            given = example.get(name)
-            values[row, :length] = 1 if given is None and name == MASK else 0 if given is None else given
+            values[row, :length] = example.get(name, int(name == MASK))
     alive = np.ones(len(examples), dtype=bool)
     return Batch(0, [key for key, _ in examples], inputs[MASK], alive, inputs=inputs)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ class TextClassifier:
     Attributes:
         engine: answers.
         labels: names of the classes.
-        encode: texts, or pairs of them, as examples; cut to so many tokens, or whole.
+        encode: texts, or pairs of them, as examples; cut to this many tokens, or whole.
         words: ids of each text alone, without special tokens.
         longest: tokens that an example may have; ``None``: any number.
         id_limits: how many ids the model has embeddings for, by input.
@@ -87,10 +87,3 @@ def open_export(folder: Path, policy: dict[str, Any] | None = None, **settings: 
         manifest.unknown,
         frozenset(manifest.special),
     )
-
-
-def too_long(examples: Iterable[Example], longest: int | None) -> list[int]:
-    """Places of the examples that have more tokens than the model takes."""
-    if longest is None:
-        return []
-    return [place for place, example in enumerate(examples) if len(example["input_ids"]) > longest]

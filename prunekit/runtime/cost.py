@@ -48,31 +48,34 @@ class CostModel:
 
     def prepare(self, tokens: int) -> None:
         """Measure what :meth:`seconds` and :meth:`copy` need for a length, if it was not measured yet."""
-        if not self.knows(tokens):
-            for length in self._around(tokens):
-                if length not in self._times:
-                    self._measure(length)
+        for length in self._around(tokens):
+            if length not in self._times:
+                self._measure(length)
 
     def knows(self, tokens: int) -> bool:
         """Whether what a length needs was measured."""
         return all(length in self._times for length in self._around(tokens))
 
     def seconds(self, graph: int, rows: int, tokens: int) -> float:
-        """What a graph, from 1, takes for so many rows of so many tokens."""
-        low, high = self._around(tokens)
-        below, above = (float(np.interp(rows, self._rows, self._times[length])) for length in (low, high))
-        share = 0.0 if low == high else (tokens - low) / (high - low)
-        return (below + (above - below) * share) * self._factors[graph - 1]
+        """What a graph, from 1, takes for this many rows of this many tokens."""
+        like = self._between(tokens, lambda length: float(np.interp(rows, self._rows, self._times[length])))
+        return like * self._factors[graph - 1]
 
     def copy(self, rows: int, tokens: int) -> float:
-        """What it takes to put so many rows side by side."""
+        """What it takes to put this many rows side by side."""
+        return rows * self._between(tokens, self._copies.__getitem__)
+
+    def _between(self, tokens: int, measured: Callable[[int], float]) -> float:
+        """What was measured at the lengths around one, for the length itself."""
         low, high = self._around(tokens)
-        share = 0.0 if low == high else (tokens - low) / (high - low)
-        return rows * (self._copies[low] + (self._copies[high] - self._copies[low]) * share)
+        return float(np.interp(tokens, (low, high), (measured(low), measured(high))))
 
     def _measure(self, tokens: int) -> None:
-        self._times[tokens] = [self._graph(1, self._states(rows, tokens)) for rows in self._rows]
-        states = self._states(self._rows[-1], tokens)
+        times = []
+        for rows in self._rows:
+            states = self._states(rows, tokens)
+            times.append(self._graph(1, states))
+        self._times[tokens] = times
         taken = np.arange(0, self._rows[-1], 2)
         copying = self._quickest(partial(self._backend.gather, [(states[0], taken)], tokens))
         self._copies[tokens] = copying / len(taken)

@@ -1,6 +1,6 @@
 """Exit policies on NumPy arrays: who leaves, without PyTorch.
 
-The built-in policies have a form of their own here; it gives what theirs gives. Any other policy is asked
+The built-in policies have a form of their own here, which gives the same. Any other policy is asked
 through PyTorch.
 """
 
@@ -32,14 +32,16 @@ def decider(policy: Mapping[str, Any] | None) -> Decide:
     if policy is None:
         return lambda history, exit_index, certainty: np.zeros(history.shape[1], dtype=bool)
     name, arguments = policy["name"], {k: v for k, v in policy.items() if k != "name"}
-    form = _FORMS.get(name)
-    try:
-        decide = _through_torch(policy) if form is None else form(**arguments)
-    except TypeError:
-        raise RecipeError(
-            f"the exit policy {name!r} does not take {', '.join(map(repr, arguments))}",
-            f"it takes: {', '.join(inspect.signature(_FORMS[name]).parameters)}",
-        ) from None
+    if name in _FORMS:
+        takes = inspect.signature(_FORMS[name]).parameters
+        if not set(arguments) <= set(takes):
+            raise RecipeError(
+                f"the exit policy {name!r} does not take {', '.join(map(repr, arguments))}",
+                f"it takes: {', '.join(takes)}",
+            )
+        decide = _FORMS[name](**arguments)
+    else:
+        decide = _through_torch(policy)
 
     def leaves(history: Floats, exit_index: int, certainty: Floats | None) -> NDArray[np.bool_]:
         return decide(history, exit_index, certainty) & np.isfinite(history[-1]).all(axis=-1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,8 +19,17 @@ from ..exits import MultiExitForSequenceClassification
 from ..files import write_folder
 from ..machine import versions
 from ..modes import evaluating
+from ..pretrained import special_ids
 from .backends import open_backend
-from .graphs import example_inputs, export_onnx, exportable, onnx_segments, require_onnx
+from .graphs import (
+    example_inputs,
+    export_onnx,
+    exportable,
+    label_names,
+    onnx_segments,
+    padding_of,
+    require_onnx,
+)
 from .manifest import NAME, Manifest
 
 Format = Literal["openvino", "onnx"]
@@ -30,6 +40,7 @@ _TAKES: dict[str, tuple[str, ...]] = {
     "openvino": ("float32", "float16", "bfloat16"),
     "onnx": ("float32", "int8"),
 }
+_CONTEXTS = "contexts.onnx"
 
 
 def export(
@@ -75,7 +86,6 @@ def export(
         raise CheckpointError(f"{target} exists and holds no export", "give another folder, or move it away")
     model = exportable(model)
     labels = _labels(model)
-    manifest: list[Manifest] = []
 
     def fill(new: Path) -> None:
         layers = _graphs(model, new, exit_layer, whole)
@@ -84,16 +94,25 @@ def export(
             names.append(_CONTEXTS)
         names = [_converted(new / name, to, precision) for name in names]
         draft = Manifest(
-            to, precision, names[: len(layers)], layers, list(example_inputs(model)), _padding(model),
-            _longest(model, tokenizer), labels, _policy(model, len(layers)),
-            contexts=next(iter(names[len(layers) :]), None), id_limits=id_limits(model),
-            unknown=getattr(tokenizer, "unk_token_id", None), special=_special(tokenizer),
-        versions=versions(), )  # fmt: skip
-        draft.differences.update(_differences(model, draft, new))
-        (new / NAME).write_text(draft.to_json(), "utf-8")
+            backend=to,
+            precision=precision,
+            graphs=names[: len(layers)],
+            exit_layers=layers,
+            inputs=list(example_inputs(model)),
+            padding=padding_of(model),
+            longest=_longest(model, tokenizer),
+            labels=labels,
+            policy=_policy(model, len(layers)),
+            contexts=next(iter(names[len(layers) :]), None),
+            id_limits=id_limits(model),
+            unknown=getattr(tokenizer, "unk_token_id", None),
+            special=[] if tokenizer is None else sorted(special_ids(tokenizer)),
+            versions=versions(),
+        )
+        made = replace(draft, differences=_differences(model, draft, new))
+        (new / NAME).write_text(made.to_json(), "utf-8")
         if tokenizer is not None:
             tokenizer.save_pretrained(new)
-        manifest.append(draft)
 
     try:
         write_folder(target, fill)
@@ -102,10 +121,7 @@ def export(
             f"cannot write the export to {target}: {error}",
             "make room or give a folder that can be written; what was there before is untouched",
         ) from error
-    return manifest[0]
-
-
-_CONTEXTS = "contexts.onnx"
+    return Manifest.read(target)
 
 
 def _require(to: Format) -> None:
@@ -116,30 +132,18 @@ def _require(to: Format) -> None:
 
 
 def _labels(model: Any) -> list[str]:
-    config = getattr(model, "config", None)
-    names = getattr(config, "id2label", None)
-    if "ForSequenceClassification" not in type(model).__name__ or not names:
+    if "ForSequenceClassification" not in type(model).__name__ or not model.config.id2label:
         raise UnsupportedModelError(
             f"{type(model).__name__} is no classifier of texts, which is what the engine runs",
             "write one graph of it for other runtimes: prunekit.runtime.export_onnx",
         )
-    return [names[number] for number in sorted(names)]
+    return label_names(model)
 
 
 def _longest(model: Any, tokenizer: PreTrainedTokenizerBase | None) -> int | None:
     found = [longest_input(model), getattr(tokenizer, "model_max_length", None)]
     lengths = [int(one) for one in found if one is not None]
     return min(lengths) if lengths and min(lengths) < 1 << 30 else None  # "any number" is a huge one there
-
-
-def _special(tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
-    return [] if tokenizer is None else sorted({*tokenizer.all_special_ids} - {tokenizer.unk_token_id})
-
-
-def _padding(model: Any) -> dict[str, int]:
-    config = getattr(model.config, "backbone", model.config)
-    padding = getattr(config, "pad_token_id", None)
-    return {} if padding is None else {"input_ids": int(padding)}
 
 
 def _policy(model: Any, graphs: int) -> dict[str, Any] | None:

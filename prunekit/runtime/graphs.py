@@ -130,22 +130,26 @@ def exportable(model: nn.Module) -> Any:
 
 def example_inputs(model: Any) -> dict[str, Tensor]:
     """Inputs to trace with: with padding, or the graph would hold the short cut for batches without."""
-    limits = id_limits_or_none(model)
-    if limits is None:
+    if getattr(model, "main_input_name", "input_ids") != "input_ids":
         return sample_inputs(model)
     ids = torch.ones((2, 5), dtype=torch.int64)
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
     inputs = {"input_ids": ids, "attention_mask": mask}
-    if limits.get("token_type_ids", 0) > 1:
+    if id_limits(model).get("token_type_ids", 0) > 1:
         inputs["token_type_ids"] = torch.zeros_like(ids)
     return inputs
 
 
-def id_limits_or_none(model: Any) -> dict[str, int] | None:
-    """How many ids a model of texts has embeddings for; ``None`` of another model."""
-    if getattr(model, "main_input_name", "input_ids") != "input_ids":
-        return None
-    return id_limits(model)
+def padding_of(model: Any) -> dict[str, int]:
+    """What a model's inputs are filled up with, where it is not 0."""
+    padding = getattr(getattr(model.config, "backbone", model.config), "pad_token_id", None)
+    return {} if padding is None else {"input_ids": int(padding)}
+
+
+def label_names(model: Any) -> list[str]:
+    """Names of a classifier's classes."""
+    names = model.config.id2label
+    return [names[number] for number in sorted(names)]
 
 
 def onnx_graph(

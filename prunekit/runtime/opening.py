@@ -58,7 +58,7 @@ def _of_model(
     from ..checkpoints import load as load_model
     from ..exits import MultiExitForSequenceClassification
     from .backends.pytorch import PyTorchBackend
-    from .graphs import example_inputs
+    from .graphs import example_inputs, padding_of
     from .segments import Segments
 
     if threads is not None:
@@ -68,13 +68,12 @@ def _of_model(
         raise CheckpointError(
             f"{type(model).__name__} has no exits", "export it: one graph of any classifier is run"
         )
-    padding = model.config.backbone.pad_token_id
     return Engine(
         PyTorchBackend(Segments(model)),
         model.config.exit_layers,
         policy or model.config.exit_policy,
         inputs=tuple(example_inputs(model)),
-        padding={} if padding is None else {"input_ids": padding},
+        padding=padding_of(model),
         longest=longest_input(model),
         id_limits=id_limits(model),
         **settings,

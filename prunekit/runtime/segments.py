@@ -57,10 +57,7 @@ class Segments(nn.Module):
         layers = self._architecture.layers(self.model.backbone)
         for layer in self.parts[number]:
             hidden = self._architecture.run_layer(layers[layer - 1], hidden, contexts[layer - 1])
-        read = (
-            self._architecture.finish(self.model.backbone, hidden) if self.model.config.exit_norm else hidden
-        )
-        logits, read = self.model.exits[number](read, mask)
+        logits, read = self.model.exits[number](self.model.finished(hidden), mask)
         certainty = None if self.model.certainty is None else self.model.certainty(read)
         return hidden, logits, certainty
 
