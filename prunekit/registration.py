@@ -2,7 +2,7 @@
 
 The auto classes and the loading methods of transformers are imported when somebody first uses them, which
 takes seconds. What is registered there is registered then, and not at ``import prunekit``: as soon as the
-outermost import of a module of transformers has ended, and one of the modules that read folders is there.
+outermost import of a module of transformers or prunekit has ended, and a module that reads folders is there.
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ _READERS = (
     "transformers.models.auto.auto_factory",
     "transformers.models.auto.configuration_auto",
 )
+# Half of a module cannot be imported from: registering waits for the end of any import of these.
+_WATCHED = ("transformers.", "prunekit.")
 # Modules of prunekit that register something.
 _REGISTERING = ("exits", "loading", "slim")
 
 
 class _Watch(MetaPathFinder):
-    """Finds modules of transformers as the usual finder does, and looks again after each was imported."""
+    """Finds modules as the usual finder does, and has a look after each of these was imported."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if not name.startswith("transformers."):
+        if not name.startswith(_WATCHED):
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
@@ -56,11 +58,11 @@ def register_when_needed() -> None:
 
 
 def _register_when_ready(just_run: str) -> None:
-    """Register unless nothing reads folders yet, or an import of transformers is still under way."""
+    """Register unless nothing reads folders yet, or an import of what is watched is still under way."""
     if _watch not in sys.meta_path or not any(name in sys.modules for name in _READERS):
         return
     for name, module in list(sys.modules.items()):
-        if name.startswith("transformers.") and name != just_run:
+        if name.startswith(_WATCHED) and name != just_run:
             spec = getattr(module, "__spec__", None)
             if getattr(spec, "_initializing", False):
                 return

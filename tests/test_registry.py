@@ -199,3 +199,19 @@ def test_importing_prunekit_or_listing_does_not_import_torch():
             f"assert run({command}) == 0; assert not {{'torch', 'transformers'}} & set(sys.modules)"
         )
         subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["architectures", "checkpoints", "exits.heads", "granularities", "loading", "runtime.exporting", "sizes"],
+)
+def test_whatever_is_imported_first_the_models_are_known_afterwards(module):
+    code = (
+        f"import prunekit.{module}\n"
+        "from transformers.models.auto.configuration_auto import CONFIG_MAPPING\n"
+        "from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING\n"
+        "assert {'prunekit_multi_exit', 'prunekit_slim'} <= set(CONFIG_MAPPING)\n"
+        "assert 'prunekit' in AUTO_QUANTIZER_MAPPING"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

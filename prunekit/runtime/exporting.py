@@ -28,7 +28,6 @@ from .graphs import (
     label_names,
     onnx_segments,
     padding_of,
-    require_onnx,
 )
 from .manifest import NAME, Manifest
 
@@ -125,10 +124,11 @@ def export(
 
 
 def _require(to: Format) -> None:
-    require_onnx()
-    package = {"openvino": "openvino", "onnx": "onnxruntime"}[to]
-    if importlib.util.find_spec(package) is None:
-        raise CheckpointError(f"the package {package} is not installed", f"pip install 'prunekit[{to}]'")
+    for package in ("onnx", {"openvino": "openvino", "onnx": "onnxruntime"}[to]):
+        if importlib.util.find_spec(package) is None:
+            raise CheckpointError(
+                f"the export for {to} needs the package {package}", f"pip install 'prunekit[{to}]'"
+            )
 
 
 def _labels(model: Any) -> list[str]:
